@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/core/error.hh>
+
+namespace weir {
+
+namespace {
+
+class weir_category final : public std::error_category {
+  public:
+    const char* name() const noexcept override { return "weir"; }
+    std::string message(int value) const override {
+        switch (static_cast<errc>(value)) {
+            case errc::aborted:
+                return "aborted";
+            case errc::timed_out:
+                return "timed out";
+            case errc::overloaded:
+                return "overloaded";
+            case errc::broken_promise:
+                return "promise destroyed without a value";
+            case errc::closed:
+                return "closed";
+            case errc::corrupt:
+                return "stored data is damaged";
+            case errc::limit_exceeded:
+                return "limit exceeded";
+            case errc::malformed:
+                return "malformed input";
+        }
+        return "unknown error";
+    }
+};
+
+}  // namespace
+
+const std::error_category& category() noexcept {
+    static const weir_category instance;
+    return instance;
+}
+
+std::error_code make_error_code(errc e) noexcept {
+    return {static_cast<int>(e), category()};
+}
+
+error::error(std::string_view operation, std::string_view subject, std::error_code cause)
+    : std::system_error(cause), _operation(operation), _subject(subject) {
+    _what = _operation;
+    if (!_subject.empty()) {
+        _what += ' ';
+        _what += _subject;
+    }
+    _what += ": ";
+    _what += cause.message();
+}
+
+error::error(std::string_view operation, std::string_view subject, errc cause)
+    : error(operation, subject, make_error_code(cause)) {}
+
+error error::from_errno(std::string_view operation, std::string_view subject, int errno_value) {
+    return {operation, subject, std::error_code(errno_value, std::generic_category())};
+}
+
+bool error::is_errno(int errno_value) const noexcept {
+    return code() == std::error_code(errno_value, std::generic_category());
+}
+
+}  // namespace weir
