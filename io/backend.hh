@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include <weir/core/poller.hh>
+#include <weir/io/op.hh>
+
+namespace weir::io {
+
+/// Received bytes, on loan from the backend: give them back with backend::release.
+struct lent_buffer {
+    std::byte* data = nullptr;
+    std::uint32_t length = 0;
+    std::uint32_t id = 0;
+};
+
+/// What an operation came to.
+struct completion {
+    std::int32_t result = 0;  ///< as the system call: a count or descriptor, else -errno
+    bool more = false;        ///< multishot: this operation will complete again
+    lent_buffer buffer;       ///< op::receive only, if result > 0
+};
+
+/// An operation under way. Its owner keeps it alive until the completion without `more`.
+class operation {
+  public:
+    explicit operation(any_op what) noexcept : what(what) {}
+    operation(const operation&) = delete;
+    operation& operator=(const operation&) = delete;
+
+    /// Makes the waiting task ready; runs no user code; may destroy this object unless `more`.
+    /// thread   the shard that started it
+    virtual void complete(const completion& outcome) noexcept = 0;
+
+    any_op what;
+    operation* next = nullptr;           ///< for the backend, while it holds the operation
+    operation* previous = nullptr;       ///< likewise
+    std::uint64_t backend_data[2] = {};  ///< likewise
+
+  protected:
+    ~operation() = default;
+};
+
+/// The seam between weir and a kernel: a poller that also takes operations.
+class backend : public poller {
+  public:
+    /// Starts `work`; its completion comes in a later poll(), never within this call. When the
+    /// limit of operations in flight is reached, it waits in line here.
+    virtual void start(operation& work) = 0;
+    /// Asks for an early end of `work`, which still completes (with -ECANCELED, or as it would).
+    /// Nothing happens if it has completed.
+    virtual void cancel(operation& work) = 0;
+    /// Gives a lent buffer back.
+    virtual void release(const lent_buffer& buffer) noexcept = 0;
+};
+
+}  // namespace weir::io
