@@ -26,6 +26,8 @@ class weir_category final : public std::error_category {
                 return "limit exceeded";
             case errc::malformed:
                 return "malformed input";
+            case errc::duplicate:
+                return "exists already";
         }
         return "unknown error";
     }

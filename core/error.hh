@@ -17,6 +17,7 @@ enum class errc {
     corrupt,         ///< stored data does not agree with its checksum or structure
     limit_exceeded,  ///< the input asks for more than a named limit allows
     malformed,       ///< the input does not follow its format
+    duplicate,       ///< what must be unique exists already
 };
 
 const std::error_category& category() noexcept;
