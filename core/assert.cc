@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <weir/core/assert.hh>
+
 #include <cstdio>
 #include <cstdlib>
 
 #include <execinfo.h>
 #include <unistd.h>
-
-#include <weir/core/assert.hh>
 
 namespace weir {
 
