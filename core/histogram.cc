@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <weir/core/histogram.hh>
+
 #include <cmath>
 #include <iterator>
-
-#include <weir/core/histogram.hh>
 
 namespace weir {
 

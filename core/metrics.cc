@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <weir/core/metrics.hh>
+
 #include <algorithm>
 #include <utility>
 
 #include <weir/core/assert.hh>
 #include <weir/core/error.hh>
-#include <weir/core/metrics.hh>
 
 namespace weir {
 
