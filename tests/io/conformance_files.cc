@@ -8,8 +8,7 @@
 #include <stdexcept>
 
 #include <doctest/doctest.h>
-
-#include "conformance.hh"
+#include <io/conformance.hh>
 
 namespace weir::io::conformance {
 

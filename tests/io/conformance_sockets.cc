@@ -4,9 +4,8 @@
 #include <cstring>
 
 #include <doctest/doctest.h>
+#include <io/conformance.hh>
 #include <netinet/in.h>
-
-#include "conformance.hh"
 
 namespace weir::io::conformance {
 
