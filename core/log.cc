@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <weir/core/log.hh>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
@@ -9,8 +11,6 @@
 #include <poll.h>
 #include <time.h>
 #include <unistd.h>
-
-#include <weir/core/log.hh>
 
 namespace weir {
 

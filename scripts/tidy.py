@@ -14,6 +14,8 @@ import sys
 # What may break a rule, and why. An entry that no longer excuses anything is itself an error.
 ALLOWED = {
     # (rule, path): reason
+    ("mutable_static", "tests/compiler/await_temporaries.cc"):
+        "a program of its own that knows nothing of weir counts its objects",
 }
 
 # Who may include whom: core <- io <- net <- pipeline <- apps. A folder may include itself.
@@ -213,7 +215,8 @@ def rule_headers(files):
                 if HEAVY_HEADERS.match(f"<{target}>"):
                     yield path, number, f"<{target}> is heavy: it stays in a .cc"
         for number, quote, target in found:
-            if quote == '"':
+            beside = f"{os.path.dirname(path)}/{target}"
+            if quote == '"' and not (folder(path) == "tests" and beside in files):
                 yield path, number, f'"{target}": includes are in angles'
         if path.endswith(".cc") and path[:-3] + ".hh" in files:
             first = found[0][2].removeprefix("weir/") if found else ""

@@ -100,6 +100,8 @@ def test_headers():
     assert broken(header | {"core/a.cc": SPDX + "#include <vector>\n#include <weir/core/a.hh>\n"})
     assert not broken(header | {"core/a.cc": SPDX + "#include <weir/core/a.hh>\n"})
     accepts("core/a.cc", "#include <hwloc.h>")
+    helper = {"tests/io/helper.hh": HEADER}
+    assert not broken(helper | {"tests/io/a_test.cc": SPDX + '#include "helper.hh"\n'})
 
 
 def test_namespace():

@@ -1,0 +1,318 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of scripts/check. Each prints one line; what it said is in build-check/STEP.log.
+
+Steps that look at one file at a time remember, by a hash over the file and every file of the
+tree that it includes, what has passed: only what changed is looked at again.
+"""
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+import tidy
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LOGS = ROOT / "build-check"
+CACHE = ROOT / ".cache" / "check"
+CLANG = "clang++-19"
+GCC = "g++-12"
+FLAGS = ["-std=c++20", "-I.include", "-Iapps", "-Wall", "-Wextra", "-Werror", "-Wextra-semi",
+         "-Wnon-virtual-dtor", "-Wno-missing-field-initializers", "-fsyntax-only"]
+FUZZ_SECONDS = {"quick": 5, "full": 20}
+SEED_SECONDS = {"quick": 20, "full": 300}
+JOBS = os.cpu_count()
+
+
+class Failed(Exception):
+    """A step failed; the text says how, the log holds the rest."""
+
+
+class Skipped(Exception):
+    """There is nothing for this step to do; the text says why."""
+
+
+class Check:
+    def __init__(self, mode):
+        self.mode = mode
+        self.files = tidy.tree(ROOT)
+        self.log = None
+        self._closures = {}
+
+    def run(self, command, timeout_s=3600, environment=None, **kwargs):
+        """Runs a command with its output in the log; returns the status."""
+        self.log.write(f"$ {' '.join(map(str, command))}\n")
+        self.log.flush()
+        return subprocess.run(command, cwd=ROOT, stdout=self.log, stderr=subprocess.STDOUT,
+                              stdin=subprocess.DEVNULL, timeout=timeout_s, check=False,
+                              env={**os.environ, **(environment or {})}, **kwargs).returncode
+
+    def must(self, what, command, **kwargs):
+        if self.run(command, **kwargs) != 0:
+            raise Failed(what)
+
+    def sources(self, suffix):
+        return sorted(path for path in self.files if path.endswith(suffix))
+
+    def closure(self, path):
+        """The files of the tree that a file includes, and those that they include."""
+        if path not in self._closures:
+            found, queue = {path}, [path]
+            while queue:
+                name = queue.pop()
+                beside = os.path.dirname(name) + "/"
+                for _, _, target in tidy.includes(self.files[name]):
+                    for candidate in (target.removeprefix("weir/"), "apps/" + target,
+                                      beside + target):
+                        if candidate in self.files and candidate not in found:
+                            found.add(candidate)
+                            queue.append(candidate)
+            self._closures[path] = found
+        return self._closures[path]
+
+    def key(self, kind, path):
+        digest = hashlib.sha256(kind.encode())
+        for name in sorted(self.closure(path)):
+            digest.update(name.encode() + b"\0" + self.files[name].encode() + b"\0")
+        return digest.hexdigest()
+
+    def each(self, kind, paths, command, verdict=None):
+        """Runs command(path) for each path that has not passed before; returns how many ran."""
+        CACHE.mkdir(parents=True, exist_ok=True)
+        keys = {path: self.key(kind, path) for path in paths}
+        todo = [path for path in paths if not (CACHE / keys[path]).exists()]
+
+        def one(path):
+            done = subprocess.run(command(path), cwd=ROOT, capture_output=True, text=True,
+                                  check=False, stdin=subprocess.DEVNULL)
+            output = done.stdout + done.stderr
+            return path, verdict(done) if verdict else ("" if done.returncode == 0 else output)
+
+        broken = []
+        with concurrent.futures.ThreadPoolExecutor(max_workers=JOBS) as pool:
+            for path, problem in pool.map(one, todo):
+                if problem:
+                    broken.append(path)
+                    self.log.write(f"--- {path}\n{problem}\n")
+                else:
+                    (CACHE / keys[path]).touch()
+        if broken:
+            raise Failed(f"{len(broken)} of {len(paths)}: {' '.join(broken[:5])}")
+        return f"{len(paths)} files, {len(todo)} changed"
+
+
+def step_format(check):
+    paths = check.sources((".cc", ".hh"))
+    check.must("run clang-format-19 -i on what the log names",
+               ["clang-format-19", "--dry-run", "-Werror", *paths])
+    return f"{len(paths)} files"
+
+
+def step_tidy(check):
+    check.must("scripts/tidy.py", [sys.executable, "scripts/tidy.py"])
+    return f"{len(tidy.rules())} rules"
+
+
+def step_headers(check):
+    """Each header compiles alone."""
+    return check.each("headers " + " ".join(FLAGS), check.sources(".hh"), lambda path: [
+        CLANG, *FLAGS, "-include", path, "-x", "c++", "/dev/null"])
+
+
+def step_probes(check):
+    """clang-19 treats coroutines right, and coroutine.hh refuses a compiler that does not."""
+    probes = [path for path in check.sources(".cc") if path.startswith("tests/compiler/")]
+    refused = 0
+    for probe in probes:
+        for compiler in (CLANG, GCC):
+            for level in ("-O0", "-O2"):
+                binary = LOGS / "probe"
+                check.must(f"{probe} does not build with {compiler}",
+                           [compiler, "-std=c++20", level, probe, "-o", binary])
+                status = check.run([binary], timeout_s=60)
+                if compiler == CLANG and status != 0:
+                    raise Failed(f"{probe} fails with {CLANG} {level}")
+                refused += compiler == GCC and status != 0
+    if refused == 0:
+        raise Failed(f"{GCC} passes every probe: then coroutine.hh need not refuse it")
+    if "core/coroutine.hh" not in check.files:
+        return f"{len(probes)} programs; core/coroutine.hh is yet to come"
+    done = subprocess.run([GCC, *FLAGS, "-x", "c++", "-"], cwd=ROOT, text=True, check=False,
+                          input="#include <weir/core/coroutine.hh>\n", capture_output=True)
+    check.log.write(done.stderr)
+    first = re.search(r"error: .*", done.stderr)
+    if done.returncode == 0 or not first or "clang" not in first[0]:
+        raise Failed(f"coroutine.hh must refuse {GCC} and name a compiler that will do")
+    return f"{len(probes)} programs, {GCC} refused"
+
+
+def step_gcc(check):
+    """Sources that never see a coroutine build with g++ too."""
+    paths = []
+    for path in check.sources(".cc"):
+        if path.split("/")[0] not in tidy.LAYERS:
+            continue
+        texts = [check.files[name] for name in check.closure(path)]
+        if "core/coroutine.hh" not in check.closure(path) and not any(
+                "#include <coroutine>" in text for text in texts):
+            paths.append(path)
+    return check.each(GCC + " ".join(FLAGS), paths, lambda path: [
+        GCC, *FLAGS, "-Wno-error=maybe-uninitialized", path])
+
+
+def build(check, folder, *options, targets=()):
+    check.must(f"{folder} does not build",
+               ["scripts/build", folder, *options, *(["--", *targets] if targets else [])])
+
+
+def step_warnings(check):
+    """Everything builds with clang-19 without a warning."""
+    build(check, "build", "-Dwerror=true", targets=["build.ninja"])
+    configured = json.loads((ROOT / "build/meson-info/intro-buildoptions.json").read_text())
+    if not any(option["name"] == "werror" and option["value"] for option in configured):
+        check.must("meson configure", ["meson", "configure", "build", "-Dwerror=true"])
+    build(check, "build")
+    return ""
+
+
+def step_clang_tidy(check):
+    build(check, "build", "-Dwerror=true", targets=["build.ninja"])
+    commands = json.loads((ROOT / "build" / "compile_commands.json").read_text())
+    known = {os.path.relpath(os.path.join(entry["directory"], entry["file"]), ROOT)
+             for entry in commands}
+    paths = [path for path in check.sources(".cc") if path in known]
+
+    def verdict(done):
+        # From misc-include-cleaner we want what is included and not used, not the reverse.
+        blocks = re.split(r"(?m)^(?=\S+:\d+:\d+: (?:warning|error):)", done.stdout)
+        found = [block for block in blocks if re.match(r"\S+:\d+:\d+: (warning|error):", block)
+                 and "no header providing" not in block.split("\n")[0]]
+        return "".join(found) or ("" if done.returncode == 0 else done.stdout + done.stderr)
+
+    settings = check.files[".clang-tidy"] + check.files.get("tests/.clang-tidy", "")
+    return check.each("clang-tidy " + settings, paths, lambda path: [
+        "clang-tidy-19", "-p", "build", "--quiet", path], verdict)
+
+
+SANITIZER_ENVIRONMENT = {
+    "ASAN_OPTIONS": "halt_on_error=1:detect_leaks=1",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+    "TSAN_OPTIONS": "second_deadlock_stack=1",
+    **{f"{name}_SYMBOLIZER_PATH": "/usr/bin/llvm-symbolizer-19" for name in
+       ("ASAN", "UBSAN", "TSAN")},
+}
+ADDRESS = ["build-asan", "-Db_sanitize=address,undefined", "-Db_lundef=false",
+           "-Dcpp_args=-fsanitize=fuzzer-no-link"]
+THREAD = ["build-tsan", "-Db_sanitize=thread", "-Db_lundef=false"]
+
+
+def sanitized_tests(check, options):
+    build(check, *options)
+    start = check.log.tell()
+    status = check.run([sys.executable, "scripts/run_tests.py", "--no-scripts", "--build",
+                        options[0]], environment=SANITIZER_ENVIRONMENT)
+    check.log.flush()
+    with open(check.log.name, encoding="utf-8", errors="replace") as log:
+        log.seek(start)
+        last = log.read().strip().split("\n")[-1]
+    if status != 0:
+        raise Failed(last)
+    return last
+
+
+def step_asan(check):
+    return sanitized_tests(check, ADDRESS)
+
+
+def step_tsan(check):
+    return sanitized_tests(check, THREAD)
+
+
+def step_fuzz(check):
+    """Each fuzz target for some seconds, on top of what earlier runs found."""
+    names = sorted(pathlib.Path(path).stem for path in check.sources(".cc")
+                   if re.match(r"tests/fuzz/fuzz_\w+\.cc$", path))
+    if not names:
+        raise Skipped("there are no fuzz targets")
+    build(check, *ADDRESS, targets=[f"tests/fuzz/{name}" for name in names])
+    seconds = FUZZ_SECONDS[check.mode]
+    for name in names:
+        corpus = ROOT / ".cache" / "fuzz" / name
+        corpus.mkdir(parents=True, exist_ok=True)
+        seeds = ROOT / "tests" / "fuzz" / "corpus" / name.removeprefix("fuzz_")
+        check.must(f"{name} found something", [
+            f"build-asan/tests/fuzz/{name}", f"-max_total_time={seconds}", "-max_len=65536",
+            "-rss_limit_mb=2048", "-timeout=10", f"-artifact_prefix={LOGS}/{name}-", corpus,
+            *([seeds] if seeds.is_dir() else [])], environment=SANITIZER_ENVIRONMENT)
+    return f"{len(names)} targets, {seconds} s each"
+
+
+def step_model(check):
+    if not os.access(ROOT / "scripts" / "model", os.X_OK):
+        raise Skipped("there is no scripts/model")
+    check.must("scripts/model", ["scripts/model"])
+    return ""
+
+
+def step_sim(check):
+    """Simulation seeds, new ones each time; the log names the seed that failed."""
+    if not any(path.startswith("tests/sim/sim_seeds") for path in check.files):
+        raise Skipped("there is no tests/sim/sim_seeds")
+    build(check, "build", "-Dwerror=true", targets=["tests/sim/sim_seeds"])
+    seconds = SEED_SECONDS[check.mode]
+    check.must("a seed failed", ["build/tests/sim/sim_seeds", "--seconds", str(seconds)],
+               timeout_s=seconds + 300)
+    return f"{seconds} s"
+
+
+def steps():
+    return {name.removeprefix("step_"): value for name, value in globals().items()
+            if name.startswith("step_")}
+
+
+QUICK = ["format", "tidy", "headers", "probes", "gcc", "warnings", "model", "sim"]
+
+
+def main():
+    words = sys.argv[1:] or ["full"]
+    mode = "quick" if words == ["quick"] else "full"
+    chosen = QUICK if mode == "quick" else list(steps()) if words == ["full"] else words
+    unknown = [name for name in chosen if name not in steps()]
+    if unknown:
+        print(f"usage: scripts/check [quick|full|STEP...], with the steps {' '.join(steps())}")
+        return 2
+    shutil.rmtree(LOGS, ignore_errors=True)
+    LOGS.mkdir()
+    check = Check(mode)
+    passed = failed = skipped = 0
+    for name in chosen:
+        started = time.monotonic()
+        log_path = LOGS / f"{name}.log"
+        with open(log_path, "w", encoding="utf-8") as check.log:
+            try:
+                word, detail = "ok", steps()[name](check)
+                passed += 1
+            except Skipped as why:
+                word, detail = "skipped", str(why)
+                skipped += 1
+            except (Failed, subprocess.TimeoutExpired) as why:
+                word, detail = "FAILED", str(why)
+                failed += 1
+        seconds = time.monotonic() - started
+        print(f"{name:<12} {word:<8} {seconds:7.1f} s  {detail}", flush=True)
+        if word == "FAILED":
+            lines = log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+            print("\n".join("  | " + line for line in lines[-60:]))
+            print(f"  | all of it: {log_path.relative_to(ROOT)}", flush=True)
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
