@@ -1,0 +1,52 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# The installed library serves pkg-config, CMake and, as a subproject, meson.
+# timeout: 1200
+. "$WEIR_ROOT/tests/support/script.sh"
+
+here=$WEIR_ROOT/tests/install
+prefix=$TMPDIR/installed/usr/local
+export CXX=clang++-19
+
+install_library() {
+    DESTDIR=$TMPDIR/installed meson install -C "$WEIR_BUILD" --no-rebuild --tags devel
+    find "$prefix" -name libweir.a | grep .
+    test -e "$prefix/include/weir/core/error.hh"
+    # Nothing of this machine's folders is written into what others build with.
+    ! grep -rn -e "$WEIR_ROOT" -e /usr/lib/ "$(library_folder)/pkgconfig" "$(library_folder)/cmake"
+}
+
+library_folder() {
+    dirname "$(find "$prefix" -name libweir.a)"
+}
+
+by_pkg_config() {
+    local flags
+    flags=$(PKG_CONFIG_PATH=$(library_folder)/pkgconfig pkg-config --cflags --libs weir)
+    $CXX -std=c++20 -o "$TMPDIR/service" "$here/service.cc" $flags
+    "$TMPDIR/service"
+}
+
+by_cmake() {
+    cmake -S "$here/cmake" -B "$TMPDIR/cmake" -DCMAKE_PREFIX_PATH="$prefix"
+    cmake --build "$TMPDIR/cmake"
+    "$TMPDIR/cmake/service"
+}
+
+# Its build folder stays, so that the library is compiled there once and not for each run.
+by_meson_subproject() {
+    local folder=$WEIR_BUILD/install-test
+    mkdir -p "$folder/subprojects"
+    ln -sfn "$WEIR_ROOT" "$folder/subprojects/weir"
+    cp "$here/meson/meson.build" "$here/service.cc" "$folder/"
+    [ -e "$folder/build/build.ninja" ] ||
+        CXX="ccache $CXX" meson setup "$folder/build" "$folder" --force-fallback-for=weir
+    ninja -C "$folder/build" service
+    "$folder/build/service"
+}
+
+check "the library installs headers, an archive, weir.pc and weirConfig.cmake" install_library
+check "a service builds against the installed library by pkg-config" by_pkg_config
+check "a service builds against the installed library by CMake" by_cmake
+check "a service builds with weir as a meson subproject" by_meson_subproject
+finish
