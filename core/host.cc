@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/core/host.hh>
+
+#include <weir/core/assert.hh>
+
+namespace weir {
+
+host::host(host_options options)
+    : _options(std::move(options)), _shards(_options.shards), _ports(_options.shards) {
+    WEIR_ASSERT(_options.shards > 0);
+}
+
+host::~host() = default;
+
+shard& host::add_shard(shard_id id, poller& outside) {
+    WEIR_ASSERT(id < _options.shards && !_shards[id]);
+    auto added = std::make_unique<shard>(*this, id, outside, _options.shard);
+    auto port = std::make_unique<mesh_port>(*added, _options.shards, _options.mesh);
+    added->_port = port.get();
+    _shards[id] = std::move(added);
+    _ports[id] = std::move(port);
+    return *_shards[id];
+}
+
+void host::connect() {
+    for (auto& reader : _ports) {
+        for (auto& writer : _ports) {
+            if (reader != writer) {
+                reader->join(*writer);
+            }
+        }
+    }
+}
+
+void host::remove_shard(shard_id id) {
+    _ports[id].reset();
+    _shards[id].reset();
+}
+
+void host::request_stop() noexcept { _stop_requested.store(true, std::memory_order_relaxed); }
+
+}  // namespace weir

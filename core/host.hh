@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <weir/core/mesh.hh>
+#include <weir/core/poller.hh>
+#include <weir/core/shard.hh>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+namespace weir {
+
+struct host_options {
+    std::string name = "weir";
+    unsigned shards = 1;
+    shard_options shard;
+    mesh_options mesh;
+    /// Deliberate bugs that tests turn on to see them found; empty in production.
+    std::unordered_set<std::string> canaries;
+};
+
+/// What a process has once: the shards and the mesh between them. A simulation has many hosts in
+/// one thread. An application is a function of a host and its options.
+class host {
+  public:
+    explicit host(host_options options);
+    host(const host&) = delete;
+    host& operator=(const host&) = delete;
+    ~host();
+
+    /// Makes shard `id` with its end of the mesh.
+    /// thread   the one that will run the shard, so that its memory is near
+    shard& add_shard(shard_id id, poller& outside);
+    /// Joins the rings of all shards: once, after the last add_shard and before the first turn.
+    void connect();
+    /// Takes shard `id` apart.
+    /// thread   the one that ran the shard
+    void remove_shard(shard_id id);
+
+    const host_options& options() const noexcept { return _options; }
+    unsigned shard_count() const noexcept { return _options.shards; }
+    shard& at(shard_id id) noexcept { return *_shards[id]; }
+
+    /// Asks for the end: what waits for stop_requested() goes on. Idempotent.
+    /// thread   any
+    void request_stop() noexcept;
+    /// thread   any
+    bool stop_requested() const noexcept {
+        return _stop_requested.load(std::memory_order_relaxed);
+    }
+
+    /// Whether a deliberate bug is on. See host_options::canaries.
+    bool canary(std::string_view name) const {
+        return !_options.canaries.empty() && _options.canaries.contains(std::string(name));
+    }
+
+  private:
+    struct place;
+
+    const host_options _options;
+    std::vector<std::unique_ptr<shard>> _shards;
+    std::vector<std::unique_ptr<mesh_port>> _ports;
+    std::atomic<bool> _stop_requested{false};
+};
+
+/// The host of this shard.
+inline host& this_host() noexcept { return this_shard().owner(); }
+
+}  // namespace weir

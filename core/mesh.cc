@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/core/mesh.hh>
+
+#include <bit>
+#include <utility>
+
+#include <weir/core/assert.hh>
+#include <weir/core/host.hh>
+
+namespace weir {
+
+std::size_t mesh_options::capacity() const noexcept {
+    std::size_t sum = 0;
+    for (unsigned depth = 0; depth < depths; ++depth) {
+        sum += credits(depth);
+    }
+    return std::bit_ceil(sum);
+}
+
+/// Everything between this shard and one peer.
+struct mesh_port::lane {
+    lane(shard_id peer, const mesh_options& options)
+        : peer(peer),
+          request_ring(options.capacity()),
+          reply_ring(options.capacity()),
+          requests_out(request_ring.open()),
+          replies_out(reply_ring.open()) {
+        for (unsigned depth = 0; depth < mesh_options::depths; ++depth) {
+            levels[depth].credits = options.credits(depth);
+        }
+    }
+
+    struct level {
+        unsigned credits;
+        call_record* first_waiting = nullptr;
+        call_record* last_waiting = nullptr;
+        std::size_t waiting = 0;
+    };
+
+    const shard_id peer;
+    ring<call_message> request_ring;
+    ring<call_reply> reply_ring;
+    ring<call_message>::producer requests_out;
+    ring<call_reply>::producer replies_out;
+    std::optional<ring<call_message>::reader> requests_in;
+    std::optional<ring<call_reply>::reader> replies_in;
+    std::array<level, mesh_options::depths> levels;
+    bool touched = false;
+};
+
+mesh_port::mesh_port(shard& owner, unsigned peers, const mesh_options& options)
+    : _owner(owner), _options(options) {
+    for (shard_id peer = 0; peer < peers; ++peer) {
+        _lanes.push_back(peer == owner.id() ? nullptr : std::make_unique<lane>(peer, options));
+    }
+    _touched.reserve(peers);
+}
+
+mesh_port::~mesh_port() = default;
+
+void mesh_port::join(mesh_port& peer) {
+    lane& theirs = *peer._lanes[_owner.id()];
+    lane& ours = *_lanes[peer._owner.id()];
+    ours.requests_in = theirs.requests_out.join();
+    ours.replies_in = theirs.replies_out.join();
+    WEIR_ASSERT(ours.requests_in && ours.replies_in);
+}
+
+bool mesh_port::send(shard_id to, call_record& record) {
+    const unsigned depth = record._context.call_depth;
+    if (depth >= mesh_options::depths) {
+        ++_counters.calls_refused;
+        return false;
+    }
+    lane& target = *_lanes[to];
+    lane::level& level = target.levels[depth];
+    if (level.credits == 0) {
+        ++_counters.credit_waits;
+        ++level.waiting;
+        (level.last_waiting ? level.last_waiting->next : level.first_waiting) = &record;
+        level.last_waiting = &record;
+        return true;
+    }
+    --level.credits;
+    push(target, record);
+    return true;
+}
+
+void mesh_port::push(lane& to, call_record& record) {
+    const sequence_range range = to.requests_out.claim(1);
+    WEIR_ASSERT(!range.empty());  // credits leave room
+    call_message& slot = *std::construct_at(to.requests_out.slot(range.first));
+    record.write(slot);
+    slot.record = &record;
+    slot.deadline = record._deadline;
+    slot.context = record._context;
+    ++_counters.calls_sent;
+    touch(to);
+    if (to.requests_out.claimed() >= publish_batch) {
+        flush(to);
+    }
+}
+
+call_reply& mesh_port::reply(shard_id to) {
+    lane& target = *_lanes[to];
+    if (target.replies_out.claimed() >= publish_batch) {
+        flush(target);
+    }
+    const sequence_range range = target.replies_out.claim(1);
+    WEIR_ASSERT(!range.empty());  // no more replies than credits
+    touch(target);
+    return *std::construct_at(target.replies_out.slot(range.first));
+}
+
+void mesh_port::touch(lane& to) {
+    if (!to.touched) {
+        to.touched = true;
+        _touched.push_back(&to);
+    }
+}
+
+void mesh_port::flush(lane& to) {
+    const std::size_t requests = to.requests_out.claimed();
+    const std::size_t replies = to.replies_out.claimed();
+    if (requests + replies == 0) {
+        return;
+    }
+    to.requests_out.publish(requests);
+    to.replies_out.publish(replies);
+    shard& peer = _owner.owner().at(to.peer);
+    ++_counters.bells_rung;
+    if (peer.bell().ring(bell::bit_of(_owner.id()))) {
+        ++_counters.wakeups;
+        _owner.outside().wake(peer.outside());
+    }
+}
+
+void mesh_port::publish() {
+    for (lane* each : _touched) {
+        each->touched = false;
+        flush(*each);
+    }
+    _touched.clear();
+}
+
+void mesh_port::drain(std::uint64_t rung, instant until) {
+    std::uint64_t bits = rung | std::exchange(_backlog, 0);
+    if ((bits & bell::foreign) != 0) {
+        bits &= ~bell::foreign;
+        drain_foreign();
+    }
+    while (bits != 0) {
+        const unsigned bit = static_cast<unsigned>(std::countr_zero(bits));
+        bits &= bits - 1;
+        for (std::size_t peer = bit; peer < _lanes.size(); peer += bell::peer_bits) {
+            if (_lanes[peer] && !drain_lane(*_lanes[peer], until)) {
+                _backlog |= std::uint64_t{1} << bit;
+            }
+        }
+    }
+}
+
+bool mesh_port::drain_lane(lane& from, instant until) {
+    from.replies_in->drain(~std::size_t{0}, [&](const call_reply& reply) {
+        // The record is gone after finish().
+        const unsigned depth = reply.record->_context.call_depth;
+        reply.record->finish(reply);
+        return_credit(from, depth);
+    });
+    const task_context own = _owner.context();
+    while (from.requests_in->drain(clock_interval, [&](const call_message& call) {
+        ++_counters.calls_received;
+        _owner.set_context({call.context.group, static_cast<std::uint8_t>(call.context.call_depth + 1)});
+        call.invoke(call, from.peer);
+    }) == clock_interval) {
+        if (_owner.outside().now() >= until) {
+            _owner.set_context(own);
+            return false;
+        }
+    }
+    _owner.set_context(own);
+    return true;
+}
+
+void mesh_port::return_credit(lane& to, unsigned depth) {
+    lane::level& level = to.levels[depth];
+    if (call_record* waiting = level.first_waiting) {
+        level.first_waiting = std::exchange(waiting->next, nullptr);
+        if (!level.first_waiting) {
+            level.last_waiting = nullptr;
+        }
+        --level.waiting;
+        push(to, *waiting);
+    } else {
+        ++level.credits;
+    }
+}
+
+void mesh_port::post(std::unique_ptr<foreign_work> work) {
+    {
+        const std::lock_guard guard(_foreign_lock);
+        _foreign.push_back(std::move(work));
+    }
+    if (_owner.bell().ring(bell::foreign)) {
+        _owner.outside().interrupt();
+    }
+}
+
+void mesh_port::drain_foreign() {
+    std::vector<std::unique_ptr<foreign_work>> arrived;
+    {
+        const std::lock_guard guard(_foreign_lock);
+        arrived.swap(_foreign);
+    }
+    for (auto& work : arrived) {
+        work->run();
+    }
+}
+
+std::size_t mesh_port::waiting(shard_id peer) const noexcept {
+    std::size_t sum = 0;
+    if (_lanes[peer]) {
+        for (const lane::level& level : _lanes[peer]->levels) {
+            sum += level.waiting;
+        }
+    }
+    return sum;
+}
+
+}  // namespace weir

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <weir/core/ring.hh>
+#include <weir/core/shard.hh>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace weir {
+
+class call_record;
+
+/// How many calls a shard may have under way to each other shard. A call that a call's handler
+/// makes is one level deeper and has credits of its own, so that two shards that call each other
+/// can't wait for each other for ever; beyond the last level a call fails as overloaded.
+struct mesh_options {
+    static constexpr unsigned depths = 4;
+    unsigned call_credits = 128;  ///< level 0; each deeper level has half, at least 8
+
+    unsigned credits(unsigned depth) const noexcept {
+        return call_credits >> depth > 8 ? call_credits >> depth : 8;
+    }
+    /// Slots of a ring: all levels together. A call holds its credit until its reply has been
+    /// read, so neither a ring of requests nor one of replies can ever be full.
+    std::size_t capacity() const noexcept;
+};
+
+/// A call on its way: one cache line.
+struct alignas(64) call_message {
+    void (*invoke)(const call_message&, shard_id from) noexcept;
+    call_record* record;  ///< the caller's; not touched if callable and result are small
+    instant deadline;
+    task_context context;
+    alignas(8) std::byte callable[32];
+};
+static_assert(sizeof(call_message) == 64);
+
+/// What came of it: the value itself if it is small and trivial, else it lies in the record.
+struct alignas(64) call_reply {
+    call_record* record;
+    bool in_record;
+    alignas(8) std::byte value[48];
+};
+static_assert(sizeof(call_reply) == 64);
+
+/// The caller's side of a call, from the caller's pool. Lives until its reply is read, even if
+/// nobody waits any more.
+/// thread   the caller's shard; while the call is under way the callee may use the callable and
+///          store a large result
+class call_record {
+  public:
+    virtual void write(call_message& slot) noexcept = 0;
+    virtual void finish(const call_reply& reply) noexcept = 0;
+
+    call_record* next = nullptr;  ///< in line for a credit
+
+  protected:
+    call_record(task_context context, instant deadline) noexcept
+        : _context(context), _deadline(deadline) {}
+    ~call_record() = default;
+
+    friend class mesh_port;
+    task_context _context;
+    instant _deadline;
+};
+
+struct mesh_counters {
+    std::uint64_t calls_sent = 0;
+    std::uint64_t calls_received = 0;
+    std::uint64_t bells_rung = 0;
+    std::uint64_t wakeups = 0;
+    std::uint64_t credit_waits = 0;
+    std::uint64_t calls_refused = 0;  ///< too deep
+};
+
+/// What a foreign thread wants done on a shard.
+class foreign_work {
+  public:
+    virtual ~foreign_work() = default;
+    virtual void run() noexcept = 0;
+};
+
+/// One shard's end of the mesh: for each peer a ring of requests and one of replies out, whose
+/// memory is this shard's, and readers of the peer's two rings in.
+/// thread   the owning shard, except post()
+class mesh_port {
+  public:
+    mesh_port(shard& owner, unsigned peers, const mesh_options& options);
+    ~mesh_port();
+    mesh_port(const mesh_port&) = delete;
+    mesh_port& operator=(const mesh_port&) = delete;
+
+    /// Joins the rings that `peer` writes for this shard. Before either takes a turn.
+    void join(mesh_port& peer);
+
+    /// Sends, or puts the record in line for a credit.
+    /// returns  false when the call is nested too deep; the record was not taken
+    bool send(shard_id to, call_record& record);
+    /// The slot of a reply to `to`; publish() sends it.
+    call_reply& reply(shard_id to);
+
+    /// Takes what arrived: replies first, since they return credits, then calls, until the time
+    /// is `until`. Keeps in mind what it had to leave.
+    void drain(std::uint64_t rung, instant until);
+    /// Whether drain() left something.
+    bool backlog() const noexcept { return _backlog != 0; }
+    /// Publishes requests and replies, rings the peers' bells, wakes those that sleep.
+    void publish();
+
+    /// Has `work` run on this shard.
+    /// thread   any
+    void post(std::unique_ptr<foreign_work> work);
+
+    const mesh_counters& counters() const noexcept { return _counters; }
+    /// Calls in line for a credit to `peer`.
+    std::size_t waiting(shard_id peer) const noexcept;
+
+  private:
+    struct lane;
+
+    static constexpr std::size_t publish_batch = 32;  // slots claimed before a bell is worth it
+    static constexpr unsigned clock_interval = 16;    // calls run between looks at the clock
+
+    void push(lane& to, call_record& record);
+    void touch(lane& to);
+    void flush(lane& to);
+    bool drain_lane(lane& from, instant until);
+    void drain_foreign();
+    void return_credit(lane& to, unsigned depth);
+
+    shard& _owner;
+    const mesh_options _options;
+    std::vector<std::unique_ptr<lane>> _lanes;  // by peer; null for this shard
+    std::vector<lane*> _touched;
+    std::uint64_t _backlog = 0;
+    mesh_counters _counters;
+
+    std::mutex _foreign_lock;
+    std::vector<std::unique_ptr<foreign_work>> _foreign;
+};
+
+}  // namespace weir

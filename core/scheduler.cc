@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/core/scheduler.hh>
+
+#include <algorithm>
+
+#include <weir/core/assert.hh>
+
+namespace weir {
+
+scheduler::scheduler(poller& outside) : _outside(outside), _shuffles(outside.shuffles()) {
+    define({0}, "main", default_shares);
+}
+
+void scheduler::define(scheduling_group group, std::string name, unsigned shares) {
+    WEIR_ASSERT(group.index < max_groups && shares > 0);
+    while (_groups.size() <= group.index) {
+        _groups.emplace_back();
+    }
+    _groups[group.index].name = std::move(name);
+    _groups[group.index].shares = shares;
+}
+
+void scheduler::set_shares(scheduling_group group, unsigned shares) {
+    WEIR_ASSERT(group.index < _groups.size() && shares > 0);
+    _groups[group.index].shares = shares;
+}
+
+void scheduler::make_ready(task& ready) noexcept {
+    group& own = _groups[ready.context().group.index];
+    if (own.ready.empty()) {
+        // A group that slept doesn't save up: it starts level with the one that ran last.
+        own.virtual_runtime = std::max(own.virtual_runtime, _least);
+    }
+    if (_shuffles && (_outside.random() & 1) != 0) {
+        own.ready.push_front(ready);
+    } else {
+        own.ready.push_back(ready);
+    }
+    ++_ready;
+}
+
+scheduler::group* scheduler::next() noexcept {
+    group* chosen = nullptr;
+    for (group& each : _groups) {
+        if (!each.ready.empty() &&
+            (chosen == nullptr || each.virtual_runtime < chosen->virtual_runtime)) {
+            chosen = &each;
+        }
+    }
+    if (chosen != nullptr) {
+        _least = std::max(_least, chosen->virtual_runtime);
+    }
+    return chosen;
+}
+
+void scheduler::charge(group& ran, duration used) noexcept {
+    ran.runtime += used;
+    // At least one unit: a group of very short slices must not stay first for ever.
+    ran.virtual_runtime +=
+        std::max<std::uint64_t>(1, static_cast<std::uint64_t>(used.count()) * default_shares / ran.shares);
+}
+
+group_counters scheduler::counters(scheduling_group group) const {
+    WEIR_ASSERT(group.index < _groups.size());
+    const auto& own = _groups[group.index];
+    return {own.tasks, own.ready.size(), own.runtime};
+}
+
+const std::string& scheduler::name(scheduling_group group) const {
+    WEIR_ASSERT(group.index < _groups.size());
+    return _groups[group.index].name;
+}
+
+}  // namespace weir

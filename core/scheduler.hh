@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <weir/core/poller.hh>
+#include <weir/core/task.hh>
+#include <weir/core/time.hh>
+
+#include <cstdint>
+#include <deque>
+#include <string>
+
+namespace weir {
+
+/// What a scheduling group has used; read by metrics.
+struct group_counters {
+    std::uint64_t tasks = 0;   ///< run so far
+    std::size_t ready = 0;     ///< in line now
+    duration runtime{};        ///< of its tasks so far
+};
+
+/// The ready tasks of a shard, by scheduling group. The group that has run least, in proportion
+/// to its shares, goes first; within a group first come, first served (in the simulator: in
+/// seeded order, since nobody may rely on it).
+/// thread   the owning shard
+/// cost     make_ready and next are O(1); choosing a group is linear in the groups
+class scheduler {
+  public:
+    static constexpr unsigned max_groups = 64;
+    static constexpr unsigned default_shares = 1000;
+
+    explicit scheduler(poller& outside);
+
+    /// Creates or renames group `index`. Use host::create_group, which does so on every shard.
+    void define(scheduling_group group, std::string name, unsigned shares);
+    void set_shares(scheduling_group group, unsigned shares);
+
+    void make_ready(task& ready) noexcept;
+    bool empty() const noexcept { return _ready == 0; }
+
+    /// The next group to run, or null. Charge what it used when it stops.
+    struct group;
+    group* next() noexcept;
+    void charge(group& ran, duration used) noexcept;
+
+    group_counters counters(scheduling_group group) const;
+    const std::string& name(scheduling_group group) const;
+    std::size_t group_count() const noexcept { return _groups.size(); }
+    std::size_t ready_count() const noexcept { return _ready; }
+
+    struct group {
+        task_queue ready;
+        std::uint64_t tasks = 0;
+        std::uint64_t virtual_runtime = 0;  // runtime x default_shares / shares
+        unsigned shares = default_shares;
+        duration runtime{};
+        std::string name;
+    };
+
+    task& take(group& from) noexcept {
+        --_ready;
+        ++from.tasks;
+        return from.ready.pop_front();
+    }
+
+  private:
+    std::deque<group> _groups;  // stable addresses; indexed by scheduling_group
+    std::size_t _ready = 0;
+    std::uint64_t _least = 0;  // virtual runtime of the group chosen last: where a waking one starts
+    poller& _outside;
+    bool _shuffles;
+};
+
+}  // namespace weir

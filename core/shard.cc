@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/core/shard.hh>
+
+#include <algorithm>
+#include <cstdio>
+
+#include <weir/core/mesh.hh>
+
+namespace weir {
+
+namespace detail {
+constinit thread_local shard* current_shard = nullptr;
+}  // namespace detail
+
+shard::shard(host& owner, shard_id id, poller& outside, const shard_options& options)
+    : _completions_mask(outside.completions_mask()),
+      _completions_word(outside.completions_word()),
+      _host(owner),
+      _outside(outside),
+      _id(id),
+      _options(options),
+      _now(outside.now()),
+      _scheduler(outside),
+      _pool(options.pool_cache_bytes),
+      _spin(options.spin_max) {}
+
+shard::~shard() = default;
+
+// Why this order. The clock comes first, since timers, deadlines and the slice are measured from
+// it. What the outside has finished comes before what peers ask, and both before the tasks, so
+// that a task that waited runs in this very turn. Timers come after both: a reply that is there
+// beats its deadline. The tasks run until the slice is over or something rings. Only then do our
+// messages and replies become visible, all of a turn with one bell a peer; and last the kernel
+// gets everything that was prepared, wake-ups included, with one system call.
+instant shard::turn() {
+    read_clock();
+    reap();
+    drain();
+    expire();
+    run_tasks();
+    publish();
+    submit();
+    return next_run();
+}
+
+void shard::read_clock() {
+    ++_counters.turns;
+    _now = _outside.now();
+    _outside.begin_slice();
+}
+
+void shard::reap() { _counters.completions += _outside.poll(); }
+
+void shard::drain() {
+    const std::uint64_t rung = _bell.answer();
+    if (rung != 0 || _port->backlog()) {
+        _port->drain(rung, _now + _options.drain_max);
+    }
+}
+
+void shard::expire() { _counters.timers_expired += _timers.expire(_now); }
+
+void shard::run_tasks() {
+    instant started = _now;
+    while (scheduler::group* group = _scheduler.next()) {
+        bool preempted = false;
+        do {
+            run_one(_scheduler.take(*group));
+            preempted = need_preempt();
+        } while (!preempted && !group->ready.empty());
+        const instant stopped = _outside.now();
+        _scheduler.charge(*group, stopped - started);
+        started = stopped;
+        if (preempted) {
+            ++_counters.preemptions;
+            break;
+        }
+    }
+    _context = {};
+}
+
+void shard::run_one(task& next) noexcept {
+    _running = &next;
+    _context = next.context();
+    _inline_runs = 0;
+    next.run();
+    _running = nullptr;
+}
+
+void shard::publish() { _port->publish(); }
+
+void shard::submit() { _outside.submit(); }
+
+instant shard::next_run() const {
+    if (!_scheduler.empty() || _port->backlog() || _bell.rung()) {
+        return _now;
+    }
+    return _timers.next_due();
+}
+
+bool shard::look_at_clock(bool rung) noexcept {
+    _countdown = checks_per_look;
+    return _outside.preempt(rung);
+}
+
+void shard::park(instant until) {
+    if (until <= _now || spin(until)) {
+        return;
+    }
+    if (_bell.fall_asleep()) {
+        ++_counters.parks;
+        const instant asleep = _outside.now();
+        _outside.park(until);
+        _counters.asleep += _outside.now() - asleep;
+        // The next drain() answers the bell, which takes ASLEEP back.
+    }
+}
+
+// An idle shard spins a little before it sleeps: waking costs far more than a message. Spinning
+// that was in vain halves the next, spinning that paid doubles it, within spin_max.
+bool shard::spin(instant until) {
+    if (_options.poll_forever) {
+        return true;
+    }
+    if (_outside.spin() == duration::zero()) {
+        return false;
+    }
+    const instant end = std::min(until, _outside.now() + _spin);
+    do {
+        for (int i = 0; i < 16; ++i) {
+            if (_bell.rung() || completions_wait()) {
+                _spin = std::min(_spin * 2, _options.spin_max);
+                return true;
+            }
+            __builtin_ia32_pause();
+        }
+    } while (_outside.now() < end);
+    _spin = std::max(_spin / 2, duration(std::chrono::microseconds(1)));
+    return false;
+}
+
+void shard::report_ignored(const std::exception_ptr& failure) noexcept {
+    ++_counters.failures_ignored;
+    try {
+        std::rethrow_exception(failure);
+    } catch (const std::exception& e) {
+        std::fprintf(stderr, "weir shard %u: failure ignored: %s\n", _id, e.what());
+    } catch (...) {
+        std::fprintf(stderr, "weir shard %u: failure ignored: not a std::exception\n", _id);
+    }
+}
+
+}  // namespace weir

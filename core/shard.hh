@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <weir/core/bell.hh>
+#include <weir/core/poller.hh>
+#include <weir/core/pool.hh>
+#include <weir/core/scheduler.hh>
+#include <weir/core/task.hh>
+#include <weir/core/time.hh>
+#include <weir/core/timer.hh>
+
+#include <cstdint>
+#include <exception>
+
+namespace weir {
+
+class host;
+class mesh_port;
+class metrics_registry;
+
+using shard_id = std::uint32_t;
+
+/// Limits and measures of one shard. Each is an option of the host.
+struct shard_options {
+    duration spin_max = std::chrono::microseconds(50);    ///< idle spinning before sleep, at most
+    bool poll_forever = false;                            ///< spin and never sleep
+    unsigned urgent_share = 4;                            ///< calls may use 1/this of a slice
+    std::size_t pool_cache_bytes = 256 * 1024;            ///< free blocks kept, per size
+};
+
+/// What a shard has done; read by metrics and tests.
+struct shard_counters {
+    std::uint64_t turns = 0;
+    std::uint64_t completions = 0;
+    std::uint64_t parks = 0;
+    std::uint64_t preemptions = 0;
+    std::uint64_t timers_expired = 0;
+    std::uint64_t failures_ignored = 0;  ///< failed futures that nobody looked at
+    duration asleep{};
+};
+
+/// One core's world: a run queue, timers, memory, one end of every ring. Everything on it runs
+/// in one thread, so nothing here is locked.
+class shard {
+  public:
+    shard(host& owner, shard_id id, poller& outside, const shard_options& options);
+    shard(const shard&) = delete;
+    shard& operator=(const shard&) = delete;
+    ~shard();
+
+    /// Runs the shard once around; never blocks. See shard.cc: it is the page to read first.
+    /// returns  when it wants to run next: now() if there is work, `never` if only a bell or a
+    ///          completion can make some
+    instant turn();
+    /// Spins a little, then sleeps until `until`, a bell or a completion.
+    void park(instant until);
+
+    shard_id id() const noexcept { return _id; }
+    host& owner() const noexcept { return _host; }
+    poller& outside() const noexcept { return _outside; }
+    weir::bell& bell() noexcept { return _bell; }
+    block_pool& pool() noexcept { return _pool; }
+    timer_heap& timers() noexcept { return _timers; }
+    weir::scheduler& scheduler() noexcept { return _scheduler; }
+    mesh_port& port() noexcept { return *_port; }
+    const shard_counters& counters() const noexcept { return _counters; }
+
+    /// The monotonic clock as read at the start of this turn.
+    instant now() const noexcept { return _now; }
+    wall_clock_ms wall_now() const noexcept { return _outside.wall_now(); }
+    std::uint64_t random() noexcept { return _outside.random(); }
+
+    /// Puts a task in line, in its own group. Never runs it here.
+    void make_ready(task& ready) noexcept { _scheduler.make_ready(ready); }
+    /// Puts a task in the urgent lane: before all groups, for a bounded part of each slice.
+    void make_urgent(task& ready) noexcept { _urgent.push_back(ready); }
+
+    /// Whether the running task should let others run. Loops check it, and co_await does.
+    /// cost     three loads; a time stamp counter each `checks_per_look` times, or when rung
+    bool need_preempt() noexcept {
+        const bool rung = _bell.rung() || completions_wait();
+        if (!rung && --_countdown > 0) [[likely]] {
+            return false;
+        }
+        return look_at_clock(rung);
+    }
+
+    /// What tasks created now inherit.
+    const task_context& context() const noexcept { return _context; }
+    void set_context(task_context context) noexcept { _context = context; }
+    /// The running task, null between tasks. For stall reports.
+    const task* running() const noexcept { return _running; }
+
+    /// Allows at most `inline_limit` nested or chained inline resumptions a task, in every build:
+    /// one order of events everywhere, and no stack that grows.
+    bool may_run_inline(const task_context& context) noexcept {
+        return _inline_runs < inline_limit && context.group == _context.group;
+    }
+    bool begin_inline() noexcept {
+        if (_inline_runs >= inline_limit) {
+            return false;
+        }
+        ++_inline_runs;
+        return true;
+    }
+    void end_inline() noexcept { --_inline_runs; }
+    void count_inline() noexcept { ++_inline_runs; }
+
+    /// A failed future went unseen: counts it and logs it with a backtrace.
+    void report_ignored(const std::exception_ptr& failure) noexcept;
+
+    static constexpr unsigned inline_limit = 16;
+    static constexpr int checks_per_look = 32;
+
+  private:
+    friend class host;
+
+    // The verbs of the turn, in its order.
+    void read_clock();
+    void reap();
+    void drain();
+    void expire();
+    void run_tasks();
+    void publish();
+    void submit();
+    instant next_run() const;
+
+    void run_urgent();
+    void run_one(task& next) noexcept;
+    bool completions_wait() const noexcept {
+        return (_completions_word->load(std::memory_order_relaxed) & _completions_mask) != 0;
+    }
+    bool look_at_clock(bool rung) noexcept;
+    bool spin(instant until);
+
+    // Read by need_preempt(): together.
+    int _countdown = checks_per_look;
+    unsigned _inline_runs = 0;
+    task_context _context;
+    std::uint32_t _completions_mask;
+    const std::atomic<std::uint32_t>* _completions_word;
+
+    host& _host;
+    poller& _outside;
+    const shard_id _id;
+    const shard_options _options;
+    instant _now;
+    task* _running = nullptr;
+    weir::scheduler _scheduler;
+    task_queue _urgent;
+    timer_heap _timers;
+    block_pool _pool;
+    mesh_port* _port = nullptr;  // set by the host before the first turn
+    shard_counters _counters;
+    duration _spin{};
+
+    weir::bell _bell;  // its own line: others write it
+};
+
+namespace detail {
+extern constinit thread_local shard* current_shard;
+}  // namespace detail
+
+/// The shard whose turn it is in this thread.
+inline shard& this_shard() noexcept { return *detail::current_shard; }
+/// Whether this code runs on a shard at all.
+inline bool on_a_shard() noexcept { return detail::current_shard != nullptr; }
+/// See shard::need_preempt().
+inline bool need_preempt() noexcept { return this_shard().need_preempt(); }
+
+/// Makes `entered` this thread's shard for a scope: a thread's life, a simulated turn.
+class shard_scope {
+  public:
+    explicit shard_scope(shard* entered) noexcept : _outer(detail::current_shard) {
+        detail::current_shard = entered;
+    }
+    shard_scope(const shard_scope&) = delete;
+    shard_scope& operator=(const shard_scope&) = delete;
+    ~shard_scope() { detail::current_shard = _outer; }
+
+  private:
+    shard* _outer;
+};
+
+inline task::task() noexcept : _context(this_shard().context()) {}
+
+}  // namespace weir
