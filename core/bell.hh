@@ -43,9 +43,7 @@ class alignas(64) bell {
 
     /// Whether something has been rung: a hint, cheap enough for every preemption check.
     /// thread   the owner
-    bool rung() const noexcept {
-        return (_word.load(std::memory_order_relaxed) & ~asleep) != 0;
-    }
+    bool rung() const noexcept { return (_word.load(std::memory_order_relaxed) & ~asleep) != 0; }
 
     /// Says ASLEEP, unless something was rung: then the owner must not sleep.
     /// thread   the owner

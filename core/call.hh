@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <weir/core/future.hh>
-#include <weir/core/mesh.hh>
-
 #include <cstring>
 #include <new>
 #include <optional>
+
+#include <weir/core/future.hh>
+#include <weir/core/mesh.hh>
 
 namespace weir {
 
@@ -14,9 +14,9 @@ namespace detail {
 
 template <typename R>
 inline constexpr bool travels_inline =
-    std::is_void_v<R> || (std::is_trivially_copyable_v<stored<R>> &&
-                          sizeof(stored<R>) <= sizeof(call_reply::value) &&
-                          alignof(stored<R>) <= 8);
+    std::is_void_v<R> ||
+    (std::is_trivially_copyable_v<stored<R>> && sizeof(stored<R>) <= sizeof(call_reply::value) &&
+     alignof(stored<R>) <= 8);
 
 template <typename Fn>
 inline constexpr bool sent_inline =

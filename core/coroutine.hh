@@ -2,13 +2,14 @@
 #pragma once
 
 #if defined(__GNUC__) && !defined(__clang__)
-#error "weir needs clang 17 or later (clang-19 is tested): g++ destroys temporaries of co_await twice, see tests/compiler; set CXX=clang++-19"
+#error \
+    "weir needs clang 17 or later (clang-19 is tested): g++ destroys temporaries of co_await twice, see tests/compiler; set CXX=clang++-19"
 #endif
-
-#include <weir/core/future.hh>
 
 #include <concepts>
 #include <coroutine>
+
+#include <weir/core/future.hh>
 
 namespace weir {
 
@@ -72,9 +73,7 @@ class coroutine_promise final : public coroutine_promise_base<T> {
     void* coroutine_address() noexcept override { return handle().address(); }
 
   private:
-    auto handle() noexcept {
-        return std::coroutine_handle<coroutine_promise>::from_promise(*this);
-    }
+    auto handle() noexcept { return std::coroutine_handle<coroutine_promise>::from_promise(*this); }
 };
 
 template <>
@@ -129,9 +128,13 @@ detail::future_awaiter<T> operator co_await(future<T>&& awaited) noexcept {
 }
 
 /// co_await yield(): lets every other ready task of the group run first.
-inline detail::yield_awaiter yield() noexcept { return {}; }
+inline detail::yield_awaiter yield() noexcept {
+    return {};
+}
 /// co_await maybe_yield(): yields if need_preempt() says so. For long loops.
-inline detail::maybe_yield_awaiter maybe_yield() noexcept { return {}; }
+inline detail::maybe_yield_awaiter maybe_yield() noexcept {
+    return {};
+}
 
 }  // namespace weir
 

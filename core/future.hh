@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <weir/core/assert.hh>
-#include <weir/core/error.hh>
-#include <weir/core/shard.hh>
-#include <weir/core/task.hh>
-
 #include <exception>
 #include <memory>
 #include <type_traits>
 #include <utility>
+
+#include <weir/core/assert.hh>
+#include <weir/core/error.hh>
+#include <weir/core/shard.hh>
+#include <weir/core/task.hh>
 
 namespace weir {
 
@@ -79,9 +79,7 @@ class [[nodiscard]] future {
 
     /// A future that is consumed already.
     future() noexcept : _promise(nullptr), _phase(phase::empty) {}
-    future(future&& other) noexcept : _promise(nullptr), _phase(phase::empty) {
-        take_over(other);
-    }
+    future(future&& other) noexcept : _promise(nullptr), _phase(phase::empty) { take_over(other); }
     future& operator=(future&& other) noexcept {
         if (this != &other) {
             clear();

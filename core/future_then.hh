@@ -119,7 +119,8 @@ template <typename Fn>
 auto future<T>::then(Fn fn) && ->
     typename detail::futurized<typename detail::result_of<Fn&, T>::type>::type {
     using step = detail::value_step<T, Fn>;
-    return detail::continue_with<typename step::R, detail::is_future<typename step::returned>::value>(
+    return detail::continue_with<typename step::R,
+                                 detail::is_future<typename step::returned>::value>(
         std::move(*this), step{std::move(fn)});
 }
 
@@ -128,7 +129,8 @@ template <typename Fn>
 auto future<T>::then_wrapped(Fn fn) && ->
     typename detail::futurized<std::invoke_result_t<Fn&, future>>::type {
     using step = detail::wrapped_step<T, Fn>;
-    return detail::continue_with<typename step::R, detail::is_future<typename step::returned>::value>(
+    return detail::continue_with<typename step::R,
+                                 detail::is_future<typename step::returned>::value>(
         std::move(*this), step{std::move(fn)});
 }
 

@@ -37,6 +37,8 @@ void host::remove_shard(shard_id id) {
     _shards[id].reset();
 }
 
-void host::request_stop() noexcept { _stop_requested.store(true, std::memory_order_relaxed); }
+void host::request_stop() noexcept {
+    _stop_requested.store(true, std::memory_order_relaxed);
+}
 
 }  // namespace weir

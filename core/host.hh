@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <weir/core/mesh.hh>
-#include <weir/core/poller.hh>
-#include <weir/core/shard.hh>
-
 #include <atomic>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <unordered_set>
 #include <vector>
+
+#include <weir/core/mesh.hh>
+#include <weir/core/poller.hh>
+#include <weir/core/shard.hh>
 
 namespace weir {
 
@@ -49,9 +49,7 @@ class host {
     /// thread   any
     void request_stop() noexcept;
     /// thread   any
-    bool stop_requested() const noexcept {
-        return _stop_requested.load(std::memory_order_relaxed);
-    }
+    bool stop_requested() const noexcept { return _stop_requested.load(std::memory_order_relaxed); }
 
     /// Whether a deliberate bug is on. See host_options::canaries.
     bool canary(std::string_view name) const {
@@ -68,6 +66,8 @@ class host {
 };
 
 /// The host of this shard.
-inline host& this_host() noexcept { return this_shard().owner(); }
+inline host& this_host() noexcept {
+    return this_shard().owner();
+}
 
 }  // namespace weir

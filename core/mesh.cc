@@ -170,7 +170,8 @@ bool mesh_port::drain_lane(lane& from, instant until) {
     const task_context own = _owner.context();
     while (from.requests_in->drain(clock_interval, [&](const call_message& call) {
         ++_counters.calls_received;
-        _owner.set_context({call.context.group, static_cast<std::uint8_t>(call.context.call_depth + 1)});
+        _owner.set_context(
+            {call.context.group, static_cast<std::uint8_t>(call.context.call_depth + 1)});
         call.invoke(call, from.peer);
     }) == clock_interval) {
         if (_owner.outside().now() >= until) {

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <weir/core/ring.hh>
-#include <weir/core/shard.hh>
-
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <memory>
 #include <mutex>
 #include <vector>
+
+#include <weir/core/ring.hh>
+#include <weir/core/shard.hh>
 
 namespace weir {
 

@@ -70,9 +70,6 @@ class poller {
     virtual std::uint64_t random() noexcept = 0;
     /// Whether ready tasks run in random order (the simulator) or first come, first served.
     virtual bool shuffles() const noexcept { return false; }
-
-    /// Spinning of an idle shard before it parks, or zero: the simulator never spins.
-    virtual duration spin() const noexcept { return duration::zero(); }
 };
 
 }  // namespace weir

@@ -10,9 +10,9 @@ namespace weir {
 
 /// What a block pool has done; read by metrics.
 struct pool_counters {
-    std::uint64_t allocations = 0;  ///< blocks handed out
-    std::uint64_t misses = 0;       ///< of those, taken from the system allocator
-    std::uint64_t cached_bytes = 0; ///< free blocks kept for the next
+    std::uint64_t allocations = 0;   ///< blocks handed out
+    std::uint64_t misses = 0;        ///< of those, taken from the system allocator
+    std::uint64_t cached_bytes = 0;  ///< free blocks kept for the next
 };
 
 /// The shard's pool of small blocks: coroutine frames, continuations, calls, operations. Blocks

@@ -56,8 +56,8 @@ scheduler::group* scheduler::next() noexcept {
 void scheduler::charge(group& ran, duration used) noexcept {
     ran.runtime += used;
     // At least one unit: a group of very short slices must not stay first for ever.
-    ran.virtual_runtime +=
-        std::max<std::uint64_t>(1, static_cast<std::uint64_t>(used.count()) * default_shares / ran.shares);
+    ran.virtual_runtime += std::max<std::uint64_t>(
+        1, static_cast<std::uint64_t>(used.count()) * default_shares / ran.shares);
 }
 
 group_counters scheduler::counters(scheduling_group group) const {

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <weir/core/poller.hh>
-#include <weir/core/task.hh>
-#include <weir/core/time.hh>
-
 #include <cstdint>
 #include <deque>
 #include <string>
+
+#include <weir/core/poller.hh>
+#include <weir/core/task.hh>
+#include <weir/core/time.hh>
 
 namespace weir {
 
 /// What a scheduling group has used; read by metrics.
 struct group_counters {
-    std::uint64_t tasks = 0;   ///< run so far
-    std::size_t ready = 0;     ///< in line now
-    duration runtime{};        ///< of its tasks so far
+    std::uint64_t tasks = 0;  ///< run so far
+    std::size_t ready = 0;    ///< in line now
+    duration runtime{};       ///< of its tasks so far
 };
 
 /// The ready tasks of a shard, by scheduling group. The group that has run least, in proportion
@@ -65,7 +65,8 @@ class scheduler {
   private:
     std::deque<group> _groups;  // stable addresses; indexed by scheduling_group
     std::size_t _ready = 0;
-    std::uint64_t _least = 0;  // virtual runtime of the group chosen last: where a waking one starts
+    std::uint64_t _least =
+        0;  // virtual runtime of the group chosen last: where a waking one starts
     poller& _outside;
     bool _shuffles;
 };

@@ -49,7 +49,9 @@ void shard::read_clock() {
     _outside.begin_slice();
 }
 
-void shard::reap() { _counters.completions += _outside.poll(); }
+void shard::reap() {
+    _counters.completions += _outside.poll();
+}
 
 void shard::drain() {
     const std::uint64_t rung = _bell.answer();
@@ -58,7 +60,9 @@ void shard::drain() {
     }
 }
 
-void shard::expire() { _counters.timers_expired += _timers.expire(_now); }
+void shard::expire() {
+    _counters.timers_expired += _timers.expire(_now);
+}
 
 void shard::run_tasks() {
     instant started = _now;
@@ -87,9 +91,13 @@ void shard::run_one(task& next) noexcept {
     _running = nullptr;
 }
 
-void shard::publish() { _port->publish(); }
+void shard::publish() {
+    _port->publish();
+}
 
-void shard::submit() { _outside.submit(); }
+void shard::submit() {
+    _outside.submit();
+}
 
 instant shard::next_run() const {
     if (!_scheduler.empty() || _port->backlog() || _bell.rung()) {
@@ -122,7 +130,7 @@ bool shard::spin(instant until) {
     if (_options.poll_forever) {
         return true;
     }
-    if (_outside.spin() == duration::zero()) {
+    if (_options.spin_max == duration::zero()) {
         return false;
     }
     const instant end = std::min(until, _outside.now() + _spin);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <exception>
+
 #include <weir/core/bell.hh>
 #include <weir/core/poller.hh>
 #include <weir/core/pool.hh>
@@ -9,22 +12,18 @@
 #include <weir/core/time.hh>
 #include <weir/core/timer.hh>
 
-#include <cstdint>
-#include <exception>
-
 namespace weir {
 
 class host;
 class mesh_port;
-class metrics_registry;
 
 using shard_id = std::uint32_t;
 
 /// Limits and measures of one shard. Each is an option of the host.
 struct shard_options {
-    duration spin_max = std::chrono::microseconds(50);    ///< idle spinning before sleep, at most
+    duration spin_max = std::chrono::microseconds(50);    ///< idle spinning before sleep; 0: none
     bool poll_forever = false;                            ///< spin and never sleep
-    unsigned urgent_share = 4;                            ///< calls may use 1/this of a slice
+    duration drain_max = std::chrono::microseconds(125);  ///< calls of peers before own tasks
     std::size_t pool_cache_bytes = 256 * 1024;            ///< free blocks kept, per size
 };
 
@@ -72,8 +71,6 @@ class shard {
 
     /// Puts a task in line, in its own group. Never runs it here.
     void make_ready(task& ready) noexcept { _scheduler.make_ready(ready); }
-    /// Puts a task in the urgent lane: before all groups, for a bounded part of each slice.
-    void make_urgent(task& ready) noexcept { _urgent.push_back(ready); }
 
     /// Whether the running task should let others run. Loops check it, and co_await does.
     /// cost     three loads; a time stamp counter each `checks_per_look` times, or when rung
@@ -125,7 +122,6 @@ class shard {
     void submit();
     instant next_run() const;
 
-    void run_urgent();
     void run_one(task& next) noexcept;
     bool completions_wait() const noexcept {
         return (_completions_word->load(std::memory_order_relaxed) & _completions_mask) != 0;
@@ -147,7 +143,6 @@ class shard {
     instant _now;
     task* _running = nullptr;
     weir::scheduler _scheduler;
-    task_queue _urgent;
     timer_heap _timers;
     block_pool _pool;
     mesh_port* _port = nullptr;  // set by the host before the first turn
@@ -162,11 +157,17 @@ extern constinit thread_local shard* current_shard;
 }  // namespace detail
 
 /// The shard whose turn it is in this thread.
-inline shard& this_shard() noexcept { return *detail::current_shard; }
+inline shard& this_shard() noexcept {
+    return *detail::current_shard;
+}
 /// Whether this code runs on a shard at all.
-inline bool on_a_shard() noexcept { return detail::current_shard != nullptr; }
+inline bool on_a_shard() noexcept {
+    return detail::current_shard != nullptr;
+}
 /// See shard::need_preempt().
-inline bool need_preempt() noexcept { return this_shard().need_preempt(); }
+inline bool need_preempt() noexcept {
+    return this_shard().need_preempt();
+}
 
 /// Makes `entered` this thread's shard for a scope: a thread's life, a simulated turn.
 class shard_scope {

@@ -5,7 +5,9 @@
 
 namespace weir {
 
-void timer::arm(instant due) { this_shard().timers().arm(*this, due); }
+void timer::arm(instant due) {
+    this_shard().timers().arm(*this, due);
+}
 
 bool timer::cancel() noexcept {
     if (!armed()) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <weir/core/time.hh>
-
 #include <cstddef>
 #include <vector>
+
+#include <weir/core/time.hh>
 
 namespace weir {
 

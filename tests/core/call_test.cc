@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "../support/bare_host.hh"
+#include <weir/core/call.hh>
+
+using namespace weir;
+
+TEST_SUITE("core/call") {
+    TEST_CASE("a call runs on the other shard and brings its result back") {
+        test::run_threads(2, []() -> future<> {
+            CHECK(co_await on(1, [] { return this_shard().id(); }) == 1);
+            CHECK(this_shard().id() == 0);
+            const std::string big(1000, 'w');
+            CHECK(co_await on(1, [big] { return big + "eir"; }) == big + "eir");
+            const auto array = co_await on(1, [] { return std::array<long, 6>{1, 2, 3, 4, 5, 6}; });
+            CHECK(array[5] == 6);
+            co_await on(1, [] {});
+        });
+    }
+
+    TEST_CASE("a call may wait there, and its callable lives until the end") {
+        test::run_threads(2, []() -> future<> {
+            auto owned = std::make_unique<int>(9);
+            const int seen = co_await on(1, [owned = std::move(owned)]() -> future<int> {
+                for (int i = 0; i < 10; ++i) {
+                    co_await yield();
+                }
+                co_return *owned;
+            });
+            CHECK(seen == 9);
+            int small = 3;
+            CHECK(co_await on(1, [small]() -> future<int> {
+                      co_await yield();
+                      co_return small;
+                  }) == 3);
+        });
+    }
+
+    TEST_CASE("a failure comes back as the caller's failure") {
+        test::run_threads(2, []() -> future<> {
+            try {
+                co_await on(1, []() -> int { throw std::runtime_error("rapids"); });
+                FAIL("the call must fail");
+            } catch (const std::runtime_error& e) {
+                CHECK(std::string(e.what()) == "rapids");
+            }
+        });
+    }
+
+    TEST_CASE("thousands of calls at once wait for credits and all come back in order") {
+        test::run_threads(3, []() -> future<> {
+            std::vector<future<unsigned>> calls;
+            for (unsigned i = 0; i < 5000; ++i) {
+                calls.push_back(on(1 + i % 2, [i] { return i; }));
+            }
+            for (unsigned i = 0; i < calls.size(); ++i) {
+                CHECK(co_await std::move(calls[i]) == i);
+            }
+        });
+    }
+
+    TEST_CASE("shards that call each other from within calls do not lock each other") {
+        test::run_threads(
+            2,
+            []() -> future<> {
+                std::vector<future<unsigned>> calls;
+                for (unsigned i = 0; i < 1000; ++i) {
+                    calls.push_back(on(1, [i]() -> future<unsigned> {
+                        return on(0,
+                                  [i]() -> future<unsigned> { return on(1, [i] { return i; }); });
+                    }));
+                }
+                for (unsigned i = 0; i < calls.size(); ++i) {
+                    CHECK(co_await std::move(calls[i]) == i);
+                }
+            },
+            mesh_options{.call_credits = 8});
+    }
+
+    TEST_CASE("a call nested too deep fails as overloaded") {
+        struct tower {
+            static future<unsigned> climb(unsigned floor) {
+                const shard_id other = 1 - this_shard().id();
+                return on(other, [floor] { return climb(floor + 1); });
+            }
+        };
+        test::run_threads(2, []() -> future<> {
+            try {
+                co_await tower::climb(0);
+                FAIL("the tower must end");
+            } catch (const weir::error& e) {
+                CHECK(e.is(errc::overloaded));
+            }
+        });
+    }
+
+    TEST_CASE("a foreign thread's work runs on the shard it names") {
+        struct noting final : foreign_work {
+            explicit noting(promise<shard_id>& p) : done(p) {}
+            void run() noexcept override { done.set_value(this_shard().id()); }
+            promise<shard_id>& done;
+        };
+        test::run_threads(1, []() -> future<> {
+            promise<shard_id> done;
+            future<shard_id> ran = done.get_future();
+            std::thread foreign([&done, &port = this_shard().port()] {
+                port.post(std::make_unique<noting>(done));
+            });
+            CHECK(co_await std::move(ran) == 0);
+            foreign.join();
+        });
+    }
+}
