@@ -4,7 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "../support/bare_host.hh"
+#include <tests/support/bare_host.hh>
+
 #include <weir/core/call.hh>
 
 using namespace weir;

@@ -3,7 +3,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "../support/bare_host.hh"
+#include <tests/support/bare_host.hh>
+
 #include <weir/core/coroutine.hh>
 
 using namespace weir;

@@ -3,7 +3,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "../support/bare_host.hh"
+#include <tests/support/bare_host.hh>
+
 #include <weir/core/future.hh>
 
 using namespace weir;

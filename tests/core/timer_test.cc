@@ -4,7 +4,8 @@
 #include <random>
 #include <vector>
 
-#include "../support/bare_host.hh"
+#include <tests/support/bare_host.hh>
+
 #include <weir/core/timer.hh>
 
 using namespace weir;

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/io/file.hh>
+
+#include <cerrno>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include <weir/core/assert.hh>
+#include <weir/core/coroutine.hh>
+#include <weir/io/submit.hh>
+
+namespace weir::io {
+
+aligned_buffer::aligned_buffer(std::size_t bytes)
+    : _size((bytes + alignment - 1) / alignment * alignment) {
+    _data.reset(static_cast<std::byte*>(::operator new(_size, std::align_val_t(alignment))));
+    std::memset(_data.get(), 0, _size);
+}
+
+void aligned_buffer::free_aligned::operator()(std::byte* memory) const noexcept {
+    ::operator delete(memory, std::align_val_t(alignment));
+}
+
+file::file(int fd, std::string path, bool data_sync) noexcept
+    : _fd(fd), _data_sync(data_sync), _path(std::move(path)) {}
+
+file::file(file&& other) noexcept
+    : _fd(std::exchange(other._fd, -1)),
+      _data_sync(other._data_sync),
+      _stopped(other._stopped),
+      _path(std::move(other._path)) {}
+
+file& file::operator=(file&& other) noexcept {
+    if (this != &other) {
+        file old(std::move(*this));
+        _fd = std::exchange(other._fd, -1);
+        _data_sync = other._data_sync;
+        _stopped = other._stopped;
+        _path = std::move(other._path);
+    }
+    return *this;
+}
+
+file::~file() {
+    if (_fd >= 0) {
+        submit(op::close{_fd}).ignore();
+    }
+}
+
+future<file> file::open(std::string path, options how) {
+    op::open request{.path = path.c_str()};
+    request.mode = how.mode;
+    request.create = how.create;
+    request.exclusive = how.exclusive;
+    request.truncate = how.truncate;
+    request.direct = how.direct;
+    request.data_sync = how.data_sync;
+    const std::int32_t fd = co_await submit_or_fail(request, "open", path);
+    co_return file(fd, std::move(path), how.data_sync);
+}
+
+void file::check_usable(const char* operation) const {
+    WEIR_ASSERT(is_open());
+    if (_stopped) {
+        throw error(operation, _path + " (stopped by a failed sync)",
+                    std::error_code(EIO, std::generic_category()));
+    }
+}
+
+future<std::size_t> file::read(std::uint64_t offset, std::span<std::byte> into) {
+    check_usable("read");
+    std::size_t done = 0;
+    while (done < into.size()) {
+        const iovec part{into.data() + done, into.size() - done};
+        const std::int32_t count =
+            co_await submit_or_fail(op::read{_fd, offset + done, &part, 1}, "read", _path);
+        if (count == 0) {
+            break;
+        }
+        done += static_cast<std::size_t>(count);
+    }
+    co_return done;
+}
+
+future<> file::write(std::uint64_t offset, std::span<const std::byte> from) {
+    // The kernel reads through this pointer; iovec has no const of its own.
+    return write_all(offset, {iovec{const_cast<std::byte*>(from.data()), from.size()}});
+}
+
+future<> file::write(std::uint64_t offset, std::vector<iovec> from) {
+    return write_all(offset, std::move(from));
+}
+
+future<> file::write_all(std::uint64_t offset, std::vector<iovec> from) {
+    check_usable("write");
+    std::size_t first = 0;
+    while (first < from.size()) {
+        const std::int32_t result = co_await submit(op::write{
+            _fd, offset, from.data() + first, static_cast<std::uint32_t>(from.size() - first)});
+        if (result <= 0) {
+            _stopped = _stopped || _data_sync;
+            throw error::from_errno("write", _path, result < 0 ? -result : ENOSPC);
+        }
+        auto count = static_cast<std::size_t>(result);
+        offset += count;
+        while (first < from.size() && count >= from[first].iov_len) {
+            count -= from[first++].iov_len;
+        }
+        if (count > 0) {
+            from[first].iov_base = static_cast<std::byte*>(from[first].iov_base) + count;
+            from[first].iov_len -= count;
+        }
+    }
+}
+
+future<> file::sync(bool metadata) {
+    check_usable("sync");
+    const std::int32_t result = co_await submit(op::sync{_fd, metadata});
+    if (result < 0) {
+        _stopped = true;
+        throw error::from_errno("sync", _path, -result);
+    }
+}
+
+future<> file::allocate(std::uint64_t offset, std::uint64_t length) {
+    check_usable("allocate");
+    co_await submit_or_fail(op::allocate{_fd, offset, length}, "allocate", _path);
+}
+
+future<> file::truncate(std::uint64_t size) {
+    check_usable("truncate");
+    co_await submit_or_fail(op::truncate{_fd, size}, "truncate", _path);
+}
+
+future<op::file_status> file::status() {
+    WEIR_ASSERT(is_open());
+    op::file_status status;
+    co_await submit_or_fail(op::stat{.fd = _fd, .status = &status}, "stat", _path);
+    co_return status;
+}
+
+future<std::uint64_t> file::size() {
+    co_return (co_await status()).size;
+}
+
+future<> file::close() {
+    WEIR_ASSERT(is_open());
+    const bool stopped = _stopped;
+    std::string path = _path;
+    co_await submit_or_fail(op::close{std::exchange(_fd, -1)}, "close", path);
+    if (stopped) {
+        throw error("close", path + " (stopped by a failed sync)",
+                    std::error_code(EIO, std::generic_category()));
+    }
+}
+
+future<> sync_directory(std::string path) {
+    const std::int32_t fd = co_await submit_or_fail(
+        op::open{.path = path.c_str(), .directory = true}, "open directory", path);
+    const std::int32_t result = co_await submit(op::sync{fd, true});
+    co_await submit_or_fail(op::close{fd}, "close directory", path);
+    if (result < 0) {
+        throw error::from_errno("sync directory", path, -result);
+    }
+}
+
+future<> rename(std::string from, std::string to) {
+    co_await submit_or_fail(op::rename{from.c_str(), to.c_str()}, "rename", from + " to " + to);
+}
+
+future<> unlink(std::string path) {
+    co_await submit_or_fail(op::unlink{path.c_str()}, "unlink", path);
+}
+
+future<> make_directory(std::string path) {
+    const std::int32_t result = co_await submit(op::make_directory{path.c_str()});
+    if (result < 0 && result != -EEXIST) {
+        throw error::from_errno("make directory", path, -result);
+    }
+}
+
+future<> make_directories(std::string path) {
+    for (std::size_t end = 1; end != std::string::npos;) {
+        end = path.find('/', end + 1);
+        const std::string part = path.substr(0, end);
+        if (part.empty() || part == "." || part == ".." || co_await exists(part)) {
+            continue;
+        }
+        co_await make_directory(part);
+        const std::size_t slash = part.rfind('/');
+        co_await sync_directory(slash == std::string::npos ? "."
+                                : slash == 0               ? "/"
+                                                           : part.substr(0, slash));
+    }
+}
+
+future<std::vector<std::string>> list_directory(std::string path) {
+    std::vector<std::string> names;
+    co_await submit_or_fail(op::list_directory{path.c_str(), &names}, "list directory", path);
+    co_return names;
+}
+
+future<bool> exists(std::string path) {
+    op::file_status status;
+    const std::int32_t result = co_await submit(op::stat{.path = path.c_str(), .status = &status});
+    if (result < 0 && result != -ENOENT && result != -ENOTDIR) {
+        throw error::from_errno("stat", path, -result);
+    }
+    co_return result >= 0;
+}
+
+}  // namespace weir::io

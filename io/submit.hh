@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string_view>
+
+#include <weir/core/future.hh>
+#include <weir/core/shard.hh>
+#include <weir/io/backend.hh>
+
+namespace weir::io {
+
+/// The backend of this shard. Shards of io always have one: see run.hh and the simulator.
+inline backend& this_backend() noexcept {
+    return static_cast<backend&>(this_shard().outside());
+}
+
+/// Starts an operation that completes once. What it points to must live until the future is
+/// settled.
+/// returns  the result as the system call has it: a count or descriptor, or -errno
+/// fails    never
+/// cost     one block from the pool
+future<std::int32_t> submit(any_op what);
+
+/// As submit(), but -errno becomes a failure that names the operation and its subject.
+/// subject  copied
+/// fails    weir::error with the errno
+future<std::int32_t> submit_or_fail(any_op what, std::string_view operation,
+                                    std::string_view subject);
+
+}  // namespace weir::io
