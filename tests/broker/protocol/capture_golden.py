@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes golden.hh: what real clients send, and answers as python3-kafka encodes them.
 
-    /usr/bin/python3 tests/broker/protocol/capture_golden.py >tests/broker/protocol/golden.hh
+    cd tests/broker/protocol && /usr/bin/python3 capture_golden.py >golden.hh
 
 A small server answers kcat and python3-kafka just well enough that they go on, and notes each
-request frame. It shares no code with weir: the answers are python3-kafka's own.
+request frame; the fuzzers' corpus gets them too. It shares no code with weir: the answers are python3-kafka's own.
 """
+import pathlib
 import socket
 import struct
 import subprocess
@@ -161,6 +162,18 @@ def print_rows(kind, rows):
     print("};\n")
 
 
+def write_corpus(requests):
+    """Frames as they are, and the batches at the end of Produce requests."""
+    corpus = pathlib.Path(__file__).resolve().parents[2] / "fuzz" / "corpus"
+    for folder in ("frame", "batch"):
+        (corpus / folder).mkdir(parents=True, exist_ok=True)
+    for _, key, version, frame in requests:
+        (corpus / "frame" / f"{key}-{version}-{len(frame)}").write_bytes(frame)
+        if key == 0:  # behind the topic's name: two counts, an index and a length
+            batch = frame[frame.index(TOPIC.encode()) + len(TOPIC) + 12:]
+            (corpus / "batch" / f"codec-{batch[22] & 7}").write_bytes(batch)
+
+
 def main():
     requests = (
         kcat("-L") + kcat(f"-P -t {TOPIC} -X acks=all", "hello") +
@@ -169,6 +182,7 @@ def main():
         kcat(f"-C -t {TOPIC} -e -q -o beginning") + kcat(f"-Q -t {TOPIC}:0:-1") +
         capture("python3-kafka KafkaProducer", python_produce) +
         capture("python3-kafka KafkaConsumer", python_consume))
+    write_corpus(requests)
     batch = next(frame for client, key, _, frame in requests if key == 0)[-80:]
     versions = [(key, version) for key, first, last in RANGES
                 for version in range(first, last + 1) if (key, version) != (18, 3)]
