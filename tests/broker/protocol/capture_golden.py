@@ -5,7 +5,8 @@
     cd tests/broker/protocol && /usr/bin/python3 capture_golden.py >golden.hh
 
 A small server answers kcat and python3-kafka just well enough that they go on, and notes each
-request frame; the fuzzers' corpus gets them too. It shares no code with weir: the answers are python3-kafka's own.
+request frame; the fuzzers' corpus gets them too. It shares no code with weir: the answers are
+python3-kafka's own.
 """
 import pathlib
 import socket
