@@ -138,6 +138,8 @@ TEST_SUITE("broker/protocol/batch") {
         for (const std::int32_t wrong : {0, -1, 1, 3, 0x7fffffff}) {
             CHECK(code(with(good, 57, wrong)) == error_code::invalid_record);
         }
+        const auto none = with(with(good, 57, std::int32_t{0}), 23, std::int32_t{-1});
+        CHECK(code(none) == error_code::invalid_record);
         const auto huge = with(with(good, 57, std::int32_t{1'000'000}), 23, std::int32_t{999'999});
         CHECK(code(huge) == error_code::invalid_record);
         CHECK(std::string(check_produced(huge, 7).reason) ==
@@ -224,6 +226,17 @@ TEST_SUITE("broker/protocol/batch") {
         CHECK(fewer.next().has_value());
         CHECK_FALSE(fewer.next().has_value());
         CHECK(fewer.failed());
+
+        // One record of null key and null value, with a byte more than it uses.
+        batch_builder builder;
+        builder.add(1000, std::nullopt, std::nullopt);
+        auto longer = std::move(builder).build();
+        CHECK(to_hex(byte_view(longer).subspan(batch_view::header_size)) == "0c000000010100");
+        longer[batch_view::header_size] = std::byte{0x0e};
+        longer.push_back(std::byte{0});
+        record_walk trailing{batch_view(longer)};
+        CHECK_FALSE(trailing.next().has_value());
+        CHECK(trailing.failed());
     }
 }
 
