@@ -52,6 +52,8 @@ class row {
 
     std::optional<double> allocs_per_op;
     std::optional<double> syscalls_per_op;
+    /// Rows that are too many for people go into the JSON file alone.
+    bool in_table = true;
 
     const std::string& name() const { return _name; }
     /// returns  how many times better ours is than the peer, by the medians

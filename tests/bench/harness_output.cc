@@ -93,7 +93,7 @@ std::string report::table() const {
     out += fmt::format("{:<36} {:>8} {:>10} {:>10} {:>10} {:>5} {:>10} {:>6}  {}\n", "row", "unit",
                        "ours", "min", "max", "runs", "peer", "ratio", "");
     for (const row& each : _rows) {
-        if (each._ours.empty()) {
+        if (each._ours.empty() || !each.in_table) {
             continue;
         }
         const auto [low, high] = std::minmax_element(each._ours.begin(), each._ours.end());
