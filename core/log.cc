@@ -201,6 +201,7 @@ file_log_sink::file_log_sink(int descriptor, colour colours)
     : _descriptor(descriptor),
       _coloured(colours == colour::always ||
                 (colours == colour::automatic && ::isatty(descriptor) == 1 &&
+                 // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here sets the environment.
                  std::getenv("NO_COLOR") == nullptr)) {}
 
 bool file_log_sink::put(const std::string& text) noexcept {

@@ -218,7 +218,7 @@ def rule_headers(files):
                 if HEAVY_HEADERS.match(f"<{target}>"):
                     yield path, number, f"<{target}> is heavy: it stays in a .cc"
         for number, quote, target in found:
-            beside = f"{os.path.dirname(path)}/{target}"
+            beside = os.path.normpath(f"{os.path.dirname(path)}/{target}")
             if quote == '"' and not (folder(path) == "tests" and beside in files):
                 yield path, number, f'"{target}": includes are in angles'
         if path.endswith(".cc") and path[:-3] + ".hh" in files:

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <deque>
 #include <memory>
-#include <stdexcept>
 
 #include <doctest/doctest.h>
 #include <io/conformance.hh>

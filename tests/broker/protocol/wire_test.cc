@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <limits>
-#include <string>
 
 #include <broker/protocol/wire.hh>
 #include <doctest/doctest.h>
