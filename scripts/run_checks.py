@@ -23,7 +23,7 @@ LOGS = ROOT / "build-check"
 CACHE = ROOT / ".cache" / "check"
 CLANG = "clang++-19"
 GCC = "g++-12"
-FLAGS = ["-std=c++20", "-I.include", "-Iapps", "-Wall", "-Wextra", "-Werror", "-Wextra-semi",
+FLAGS = ["-std=c++20", "-I.include", "-Iapps", "-Itests", "-Wall", "-Wextra", "-Werror", "-Wextra-semi",
          "-Wnon-virtual-dtor", "-Wno-missing-field-initializers", "-fsyntax-only"]
 FUZZ_SECONDS = {"quick": 5, "full": 20}
 SEED_SECONDS = {"quick": 20, "full": 300}
@@ -70,7 +70,7 @@ class Check:
                 name = queue.pop()
                 beside = os.path.dirname(name)
                 for _, _, target in tidy.includes(self.files[name]):
-                    for candidate in (target.removeprefix("weir/"), "apps/" + target,
+                    for candidate in (target.removeprefix("weir/"), "apps/" + target, "tests/" + target,
                                       os.path.normpath(f"{beside}/{target}")):
                         if candidate in self.files and candidate not in found:
                             found.add(candidate)
