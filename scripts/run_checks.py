@@ -23,8 +23,8 @@ LOGS = ROOT / "build-check"
 CACHE = ROOT / ".cache" / "check"
 CLANG = "clang++-19"
 GCC = "g++-12"
-FLAGS = ["-std=c++20", "-I.include", "-Iapps", "-Itests", "-Wall", "-Wextra", "-Werror", "-Wextra-semi",
-         "-Wnon-virtual-dtor", "-Wno-missing-field-initializers", "-fsyntax-only"]
+FLAGS = ["-std=c++20", "-I.include", "-Iapps", "-Itests", "-I.", "-Wall", "-Wextra",
+         "-Werror", "-Wextra-semi", "-Wnon-virtual-dtor", "-Wno-missing-field-initializers", "-fsyntax-only"]
 FUZZ_SECONDS = {"quick": 5, "full": 20}
 SEED_SECONDS = {"quick": 20, "full": 300}
 JOBS = os.cpu_count()
@@ -70,8 +70,8 @@ class Check:
                 name = queue.pop()
                 beside = os.path.dirname(name)
                 for _, _, target in tidy.includes(self.files[name]):
-                    for candidate in (target.removeprefix("weir/"), "apps/" + target, "tests/" + target,
-                                      os.path.normpath(f"{beside}/{target}")):
+                    for candidate in (target.removeprefix("weir/"), "apps/" + target,
+                                      "tests/" + target, os.path.normpath(f"{beside}/{target}")):
                         if candidate in self.files and candidate not in found:
                             found.add(candidate)
                             queue.append(candidate)
