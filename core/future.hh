@@ -174,6 +174,11 @@ class [[nodiscard]] future {
         WEIR_ASSERT(_phase == phase::pending && _promise->_waiter == nullptr);
         _promise->_waiter = &waiter;
     }
+    /// Takes the waiter back.
+    /// returns  false if there was none, or if it has been made ready already
+    bool clear_waiter() noexcept {
+        return _phase == phase::pending && std::exchange(_promise->_waiter, nullptr) != nullptr;
+    }
 
   private:
     friend class promise<T>;

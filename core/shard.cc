@@ -81,6 +81,7 @@ void shard::run_tasks() {
         }
     }
     _context = {};
+    _inline_runs = 0;
 }
 
 void shard::run_one(task& next) noexcept {
