@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/io/sim/memory.hh>
+
+namespace weir::io::sim::memory {
+
+namespace {
+
+// operator new has no argument to hang this from: the one place where the simulator needs what
+// it forbids everybody else.
+constinit thread_local thread_state state{};
+constinit void (*free_hook)(arena&) noexcept = nullptr;
+
+}  // namespace
+
+arena* enter(arena* next) noexcept {
+    arena* before = state.current;
+    state.current = next;
+    return before;
+}
+
+arena* current() noexcept {
+    return state.current;
+}
+
+thread_state& this_thread() noexcept {
+    return state;
+}
+
+bool tagged() noexcept {
+    return free_hook != nullptr;
+}
+
+void free_all(arena& gone) noexcept {
+    if (tagged()) {
+        free_hook(gone);
+    }
+}
+
+void perturb(std::uint8_t fill, std::uint64_t salt) noexcept {
+    state.fill = fill;
+    state.salt = salt;
+    state.count = 0;
+}
+
+void install(void (*free_all)(arena&) noexcept) noexcept {
+    free_hook = free_all;
+}
+
+}  // namespace weir::io::sim::memory
