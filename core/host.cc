@@ -6,7 +6,11 @@
 namespace weir {
 
 host::host(host_options options)
-    : _options(std::move(options)), _shards(_options.shards), _ports(_options.shards) {
+    : _options(std::move(options)),
+      _own_log(_options.log ? nullptr : std::make_unique<file_log_sink>()),
+      _log(_options.log ? _options.log : _own_log.get()),
+      _shards(_options.shards),
+      _ports(_options.shards) {
     WEIR_ASSERT(_options.shards > 0);
 }
 
@@ -37,8 +41,24 @@ void host::remove_shard(shard_id id) {
     _shards[id].reset();
 }
 
-void host::request_stop() noexcept {
-    _stop_requested.store(true, std::memory_order_relaxed);
+void host::request_stop() {
+    struct notice final : foreign_work {
+        explicit notice(promise<>& waiting) : stop(waiting) {}
+        void run() noexcept override {
+            if (stop.open()) {
+                stop.set_value();
+            }
+        }
+        promise<>& stop;
+    };
+    if (!_stop_requested.exchange(true, std::memory_order_relaxed)) {
+        _ports[0]->post(std::make_unique<notice>(_stop));
+    }
+}
+
+future<> host::until_stop() {
+    WEIR_ASSERT(this_shard().id() == 0);
+    return stop_requested() ? make_ready_future() : _stop.get_future();
 }
 
 }  // namespace weir

@@ -8,6 +8,8 @@
 #include <unordered_set>
 #include <vector>
 
+#include <weir/core/future.hh>
+#include <weir/core/log.hh>
 #include <weir/core/mesh.hh>
 #include <weir/core/poller.hh>
 #include <weir/core/shard.hh>
@@ -19,6 +21,9 @@ struct host_options {
     unsigned shards = 1;
     shard_options shard;
     mesh_options mesh;
+    log_options logging;
+    /// Where log lines go; borrowed. Null: to stderr.
+    weir::log_sink* log = nullptr;
     /// Deliberate bugs that tests turn on to see them found; empty in production.
     std::unordered_set<std::string> canaries;
 };
@@ -45,9 +50,15 @@ class host {
     unsigned shard_count() const noexcept { return _options.shards; }
     shard& at(shard_id id) noexcept { return *_shards[id]; }
 
-    /// Asks for the end: what waits for stop_requested() goes on. Idempotent.
     /// thread   any
-    void request_stop() noexcept;
+    weir::log_sink& log_sink() noexcept { return *_log; }
+
+    /// Asks for the end: until_stop() goes on. Idempotent.
+    /// thread   any, but no signal handler
+    void request_stop();
+    /// Ready once a stop has been requested. One waiter at a time.
+    /// thread   shard 0
+    future<> until_stop();
     /// thread   any
     bool stop_requested() const noexcept { return _stop_requested.load(std::memory_order_relaxed); }
 
@@ -57,12 +68,13 @@ class host {
     }
 
   private:
-    struct place;
-
     const host_options _options;
+    const std::unique_ptr<weir::log_sink> _own_log;
+    weir::log_sink* const _log;
     std::vector<std::unique_ptr<shard>> _shards;
     std::vector<std::unique_ptr<mesh_port>> _ports;
     std::atomic<bool> _stop_requested{false};
+    promise<> _stop;  // shard 0's
 };
 
 /// The host of this shard.

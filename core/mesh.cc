@@ -54,6 +54,20 @@ mesh_port::mesh_port(shard& owner, unsigned peers, const mesh_options& options)
         _lanes.push_back(peer == owner.id() ? nullptr : std::make_unique<lane>(peer, options));
     }
     _touched.reserve(peers);
+    register_metrics();
+}
+
+void mesh_port::register_metrics() {
+    const auto count = [this](const char* name, const char* help, const std::uint64_t& field) {
+        _metrics.push_back(_owner.metrics().counter({name, help}, &field));
+    };
+    count("weir_calls_sent_total", "Calls to other shards.", _counters.calls_sent);
+    count("weir_calls_received_total", "Calls from other shards.", _counters.calls_received);
+    count("weir_bells_rung_total", "Bells of other shards rung.", _counters.bells_rung);
+    count("weir_wakeups_total", "Sleeping shards woken.", _counters.wakeups);
+    count("weir_call_credit_waits_total", "Calls that waited for a credit.",
+          _counters.credit_waits);
+    count("weir_calls_refused_total", "Calls nested too deep.", _counters.calls_refused);
 }
 
 mesh_port::~mesh_port() = default;

@@ -8,6 +8,7 @@
 #include <mutex>
 #include <vector>
 
+#include <weir/core/metrics.hh>
 #include <weir/core/ring.hh>
 #include <weir/core/shard.hh>
 
@@ -126,6 +127,7 @@ class mesh_port {
     static constexpr std::size_t publish_batch = 32;  // slots claimed before a bell is worth it
     static constexpr unsigned clock_interval = 16;    // calls run between looks at the clock
 
+    void register_metrics();
     void push(lane& to, call_record& record);
     void touch(lane& to);
     void flush(lane& to);
@@ -139,6 +141,7 @@ class mesh_port {
     std::vector<lane*> _touched;
     std::uint64_t _backlog = 0;
     mesh_counters _counters;
+    std::vector<metrics::registration> _metrics;
 
     std::mutex _foreign_lock;
     std::vector<std::unique_ptr<foreign_work>> _foreign;

@@ -2,15 +2,53 @@
 #include <weir/core/shard.hh>
 
 #include <algorithm>
-#include <cstdio>
+#include <vector>
 
+#include <weir/core/host.hh>
+#include <weir/core/log.hh>
 #include <weir/core/mesh.hh>
+#include <weir/core/metrics.hh>
 
 namespace weir {
 
 namespace detail {
 constinit thread_local shard* current_shard = nullptr;
 }  // namespace detail
+
+/// What /metrics tells of a shard, read from the fields that the turn counts in anyway.
+class shard::shard_metrics {
+  public:
+    explicit shard_metrics(shard& of) : _metrics(*of._metrics) {
+        const shard_counters& counted = of._counters;
+        count("weir_turns_total", "Turns taken.", counted.turns);
+        count("weir_completions_total", "Completions taken from the kernel.", counted.completions);
+        count("weir_parks_total", "Times the shard went to sleep.", counted.parks);
+        count("weir_preemptions_total", "Slices that ended before the work.", counted.preemptions);
+        count("weir_timers_expired_total", "Timers that fired.", counted.timers_expired);
+        count("weir_failures_ignored_total", "Failed futures that nobody looked at.",
+              counted.failures_ignored);
+        gauge("weir_asleep_seconds", "Time asleep so far.",
+              [&counted] { return std::chrono::duration<double>(counted.asleep).count(); });
+        gauge("weir_ready_tasks", "Tasks in line.",
+              [&of] { return static_cast<double>(of._scheduler.ready_count()); });
+        gauge("weir_armed_timers", "Timers armed.",
+              [&of] { return static_cast<double>(of._timers.size()); });
+        gauge("weir_pool_cached_bytes", "Free blocks that the shard keeps.",
+              [&of] { return static_cast<double>(of._pool.counters().cached_bytes); });
+        gauge("weir_pool_misses", "Blocks that came from the system allocator.",
+              [&of] { return static_cast<double>(of._pool.counters().misses); });
+    }
+
+  private:
+    void count(const char* name, const char* help, const std::uint64_t& field) {
+        _kept.push_back(_metrics.counter({name, help}, &field));
+    }
+    void gauge(const char* name, const char* help, std::function<double()> read) {
+        _kept.push_back(_metrics.gauge({name, help}, std::move(read)));
+    }
+    weir::metrics& _metrics;
+    std::vector<weir::metrics::registration> _kept;
+};
 
 shard::shard(host& owner, shard_id id, poller& outside, const shard_options& options)
     : _completions_mask(outside.completions_mask()),
@@ -22,7 +60,10 @@ shard::shard(host& owner, shard_id id, poller& outside, const shard_options& opt
       _now(outside.now()),
       _scheduler(outside),
       _pool(options.pool_cache_bytes),
-      _spin(options.spin_max) {}
+      _spin(options.spin_max),
+      _metrics(std::make_unique<weir::metrics>()),
+      _log(std::make_unique<logger>(owner.log_sink(), "shard", owner.options().logging)),
+      _own_metrics(std::make_unique<shard_metrics>(*this)) {}
 
 shard::~shard() = default;
 
@@ -148,14 +189,19 @@ bool shard::spin(instant until) {
     return false;
 }
 
+weir::log_context shard::log_context() const noexcept {
+    return {wall_now(), _id};
+}
+
 void shard::report_ignored(const std::exception_ptr& failure) noexcept {
     ++_counters.failures_ignored;
     try {
         std::rethrow_exception(failure);
     } catch (const std::exception& e) {
-        std::fprintf(stderr, "weir shard %u: failure ignored: %s\n", _id, e.what());
+        _log->write(log_context(), log_level::warning, "failure ignored", {{"cause", e.what()}});
     } catch (...) {
-        std::fprintf(stderr, "weir shard %u: failure ignored: not a std::exception\n", _id);
+        _log->write(log_context(), log_level::warning, "failure ignored",
+                    {{"cause", "not a std::exception"}});
     }
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <memory>
 
 #include <weir/core/bell.hh>
 #include <weir/core/poller.hh>
@@ -15,7 +16,10 @@
 namespace weir {
 
 class host;
+class logger;
 class mesh_port;
+class metrics;
+struct log_context;
 
 using shard_id = std::uint32_t;
 
@@ -41,6 +45,8 @@ struct shard_counters {
 /// One core's world: a run queue, timers, memory, one end of every ring. Everything on it runs
 /// in one thread, so nothing here is locked.
 class shard {
+    class shard_metrics;
+
   public:
     shard(host& owner, shard_id id, poller& outside, const shard_options& options);
     shard(const shard&) = delete;
@@ -63,6 +69,12 @@ class shard {
     weir::scheduler& scheduler() noexcept { return _scheduler; }
     mesh_port& port() noexcept { return *_port; }
     const shard_counters& counters() const noexcept { return _counters; }
+    /// Where this shard's parts register what they count; see metrics.hh.
+    weir::metrics& metrics() noexcept { return *_metrics; }
+    /// The shard's own log lines. A component makes a logger of its own on host::log_sink().
+    logger& log() noexcept { return *_log; }
+    /// Now and here, for a line of a logger.
+    weir::log_context log_context() const noexcept;
 
     /// The monotonic clock as read at the start of this turn.
     instant now() const noexcept { return _now; }
@@ -148,6 +160,9 @@ class shard {
     mesh_port* _port = nullptr;  // set by the host before the first turn
     shard_counters _counters;
     duration _spin{};
+    std::unique_ptr<weir::metrics> _metrics;
+    std::unique_ptr<logger> _log;
+    std::unique_ptr<shard_metrics> _own_metrics;  // goes before _metrics
 
     weir::bell _bell;  // its own line: others write it
 };

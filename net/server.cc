@@ -5,6 +5,7 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
+#include <weir/core/host.hh>
 
 namespace weir::net {
 
@@ -25,7 +26,10 @@ class server::grace_timer final : public timer {
 };
 
 server::server(std::unique_ptr<listener> from, server_options options, handler serve)
-    : _listener(std::move(from)), _options(options), _serve(std::move(serve)) {}
+    : _listener(std::move(from)),
+      _options(options),
+      _serve(std::move(serve)),
+      _log(this_host().log_sink(), "net", this_host().options().logging) {}
 
 server::~server() {
     WEIR_ASSERT(_stopping && _open.empty());
@@ -57,12 +61,13 @@ future<> server::accept_all() {
 }
 
 future<> server::serve_one(std::uint64_t number, std::unique_ptr<connection> taken) {
-    co_await futurize(_serve, *taken).then_wrapped([this](future<> served) {
-        if (served.failed()) {
-            ++_counters.failed;
-            std::move(served).ignore();
-        }
-    });
+    try {
+        co_await _serve(*taken);
+    } catch (const std::exception& e) {
+        ++_counters.failed;
+        _log.write(this_shard().log_context(), log_level::info, "connection failed",
+                   {{"peer", taken->peer().to_string()}, {"cause", e.what()}});
+    }
     co_await taken->close();
     _open.erase(number);
     taken.reset();

@@ -7,7 +7,7 @@
 #include <unordered_map>
 
 #include <weir/core/future.hh>
-#include <weir/core/task.hh>
+#include <weir/core/log.hh>
 #include <weir/net/address.hh>
 #include <weir/net/connection.hh>
 #include <weir/net/listener.hh>
@@ -59,6 +59,7 @@ class server {
     std::unique_ptr<listener> _listener;
     const server_options _options;
     const handler _serve;
+    logger _log;
     std::unordered_map<std::uint64_t, connection*> _open;  // by the number of its acceptance
     future<> _accepting;
     promise<> _all_closed;
