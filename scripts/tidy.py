@@ -19,6 +19,7 @@ ALLOWED = {
     ("bans", "core/shard.hh"): "the one thread_local: the pointer that this_shard() follows",
     ("bans", "core/shard.cc"): "its definition",
     ("bans", "io/sim/memory.cc"): "operator new has no argument to hang the current host from",
+    ("bans", "io/system_clock.cc"): "where the clock of real shards comes from",
     ("bans", "tests/bench/harness.cc"): "a benchmark measures the system's time",
 }
 

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/io/uring.hh>
+
+#include <cerrno>
+#include <utility>
+
+#include <liburing.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <weir/core/assert.hh>
+#include <weir/core/error.hh>
+#include <weir/io/uring_backend.hh>
+#include <weir/io/uring_call.hh>
+#include <weir/io/uring_constants.hh>
+
+namespace weir::io {
+
+std::unique_ptr<uring> make_uring(const uring_options& options, thread_pool& pool,
+                                  const cycle_counter& cycles) {
+    return std::make_unique<uring_backend>(options, pool, cycles);
+}
+
+uring_backend::uring_backend(const uring_options& options, thread_pool& pool,
+                             const cycle_counter& cycles)
+    : client(pool),
+      _options(options),
+      _cycles(cycles),
+      _quota_ticks(cycles.ticks(options.quota)),
+      _minimum_slice_ticks(cycles.ticks(options.minimum_slice)),
+      _random_state(random_seed()),
+      _ring(_options, _statistics),
+      _files{{}, &_statistics.files_in_flight, options.files_in_flight},
+      _sockets{{}, &_statistics.sockets_in_flight, options.sockets_in_flight} {
+    _event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (_event < 0) {
+        throw error::from_errno("create", "eventfd", errno);
+    }
+}
+
+uring_backend::~uring_backend() {
+    stop();
+    ::close(_event);
+}
+
+/// The first turn makes its thread the shard's: until then the ring is disabled.
+void uring_backend::bind() {
+    if (_owner.has_value()) [[likely]] {
+        return;
+    }
+    _owner = std::this_thread::get_id();
+    _ring.enable();
+    arm_event();
+}
+
+unsigned uring_backend::poll() {
+    bind();
+    unsigned taken = 0;
+    for (unsigned ready = _ring.ready(); ready > 0; --ready) {
+        taken += take(_ring.take());
+    }
+    taken += take_finished_calls();
+    taken += take_finished_operations();
+    feed_lines();
+    return taken;
+}
+
+void uring_backend::submit() {
+    bind();
+    prepare_turn_end();
+    if (_ring.must_enter()) {
+        _ring.enter();
+    }
+}
+
+/// What may have found the submission queue full before.
+/// returns  whether a completion waits already, so that there is no reason to sleep
+bool uring_backend::prepare_turn_end() {
+    if (!_event_armed) {
+        arm_event();
+    }
+    if (_cancels_owed) {
+        send_owed_cancels();
+    }
+    feed_lines();
+    return _ring.ready() != 0 || has_finished() || !_finished.empty();
+}
+
+void uring_backend::park(instant until) {
+    bind();
+    const bool complete_already = prepare_turn_end();
+    auto expected = sleep::awake;
+    // Acquire and release: pairs with the exchange in interrupt() and wake(). Either they see
+    // that this shard is parked, or it sees here that it must not sleep.
+    if (complete_already ||
+        !_sleep.compare_exchange_strong(expected, sleep::parked, std::memory_order_acq_rel)) {
+        if (expected == sleep::interrupted) {
+            // Acquire: pairs with the release of the interrupt that is taken here.
+            _sleep.exchange(sleep::awake, std::memory_order_acquire);
+        }
+        submit();
+        return;
+    }
+    _ring.enter_and_wait(until == never ? duration::max() : until - now());
+    // Acquire: pairs with the release of an interrupt; what was done before it is seen after.
+    _sleep.exchange(sleep::awake, std::memory_order_acquire);
+}
+
+/// A message between rings leaves with this shard's next enter, at the end of its turn, so a
+/// wake-up costs no system call of its own. An awake shard needs none: it can't fall asleep.
+void uring_backend::wake(poller& peer) {
+    auto& other = static_cast<uring_backend&>(peer);
+    // Release: what was published before it is seen when the peer's park returns; acquire: pairs
+    // with the compare-and-swap in park().
+    if (other._sleep.exchange(sleep::interrupted, std::memory_order_acq_rel) != sleep::parked) {
+        return;
+    }
+    io_uring_sqe* entry = _ring.has().ring_messages ? _ring.next_entry() : nullptr;
+    if (entry == nullptr) {
+        ++_statistics.wakes_by_event;
+        other.write_event();
+        return;
+    }
+    ++_statistics.wakes_by_ring;
+    io_uring_prep_msg_ring(entry, other._ring.descriptor(), 0,
+                           static_cast<std::uint64_t>(ring_tag::woken), 0);
+    io_uring_sqe_set_flags(entry, IOSQE_CQE_SKIP_SUCCESS);
+    entry->user_data =
+        reinterpret_cast<std::uint64_t>(&other) | static_cast<std::uint64_t>(ring_tag::message);
+}
+
+void uring_backend::interrupt() noexcept {
+    // As in wake().
+    if (_sleep.exchange(sleep::interrupted, std::memory_order_acq_rel) == sleep::parked) {
+        write_event();
+    }
+}
+
+/// The eventfd is polled for edges and never read: each write is one completion.
+void uring_backend::write_event() noexcept {
+    WEIR_ASSERT(eventfd_write(_event, 1) == 0);
+}
+
+void uring_backend::arm_event() noexcept {
+    if (io_uring_sqe* entry = _ring.next_entry()) {
+        io_uring_prep_poll_multishot(entry, _event, POLLIN);
+        entry->user_data = static_cast<std::uint64_t>(ring_tag::event);
+        _event_armed = true;
+    }
+}
+
+bool uring_backend::preempt(bool rung) noexcept {
+    const auto used = _cycles.now() - _slice_start;
+    return used >= _quota_ticks || (rung && used >= _minimum_slice_ticks);
+}
+
+const std::atomic<std::uint32_t>* uring_backend::completions_word() const noexcept {
+    return _ring.flags();
+}
+
+std::uint32_t uring_backend::completions_mask() const noexcept {
+    return _ring.flags_mask();
+}
+
+/// SplitMix64.
+std::uint64_t uring_backend::random() noexcept {
+    std::uint64_t z = _random_state += 0x9e3779b97f4a7c15;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+}
+
+unsigned uring_backend::take(const ring_completion& entry) {
+    const auto tag = static_cast<ring_tag>(entry.user_data & ring_tag_mask);
+    if (tag == ring_tag{}) [[likely]] {
+        take_operation(*reinterpret_cast<operation*>(entry.user_data), entry);
+        return 1;
+    }
+    if (tag == ring_tag::event && (entry.flags & IORING_CQE_F_MORE) == 0) {
+        _event_armed = false;
+    } else if (tag == ring_tag::message && entry.result < 0) {
+        // The peer's ring took no message; it still waits for it.
+        ++_statistics.wakes_by_event;
+        reinterpret_cast<uring_backend*>(entry.user_data & ~ring_tag_mask)->write_event();
+    }
+    return 0;
+}
+
+unsigned uring_backend::take_finished_calls() {
+    unsigned taken = 0;
+    for (blocking_work* work = has_finished() ? take_finished() : nullptr; work != nullptr;
+         ++taken) {
+        std::exchange(work, work->next)->complete();
+    }
+    return taken;
+}
+
+void uring_backend::stop() {
+    client::stop();
+    if (_stopping) {
+        return;
+    }
+    _stopping = true;
+    if (!_owner.has_value()) {
+        return;
+    }
+    WEIR_ASSERT(*_owner == std::this_thread::get_id());
+    const instant patience_ends = now() + _options.stop_patience;
+    for (operation* work = _in_kernel.first(); work != nullptr; work = work->next) {
+        cancel(*work);
+    }
+    while (!_in_kernel.empty()) {
+        WEIR_ASSERT(now() < patience_ends && "the kernel holds on to memory of operations");
+        if (_cancels_owed) {
+            send_owed_cancels();
+        }
+        _ring.enter_and_wait(std::chrono::milliseconds(100));
+        for (unsigned ready = _ring.ready(); ready > 0; --ready) {
+            take(_ring.take());
+        }
+    }
+    for (auto* waiting : {&_files.waiting, &_sockets.waiting}) {
+        while (!waiting->empty()) {
+            deliver(waiting->pop_front(), {.result = -ECANCELED});
+        }
+    }
+    take_finished_operations();
+    _statistics.abandoned += _pooled.size();
+    _pooled.clear();
+    _ring.disable();
+}
+
+}  // namespace weir::io

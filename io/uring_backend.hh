@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <weir/io/operation_list.hh>
+#include <weir/io/uring.hh>
+#include <weir/io/uring_buffers.hh>
+#include <weir/io/uring_ring.hh>
+
+struct statx;
+
+namespace weir::io {
+
+/// The uring backend itself; others see uring.hh. Two halves: uring.cc is the poller (turns,
+/// sleep, wake), uring_operations.cc takes operations from start to completion.
+class uring_backend final : public uring, private thread_pool::client {
+  public:
+    uring_backend(const uring_options& options, thread_pool& pool, const cycle_counter& cycles);
+    ~uring_backend() override;
+
+    instant now() noexcept override { return monotonic_now(); }
+    wall_clock_ms wall_now() noexcept override { return wall_clock_now(); }
+    unsigned poll() override;
+    void submit() override;
+    void park(instant until) override;
+    void wake(poller& peer) override;
+    void interrupt() noexcept override;
+    void begin_slice() noexcept override { _slice_start = _cycles.now(); }
+    bool preempt(bool rung) noexcept override;
+    const std::atomic<std::uint32_t>* completions_word() const noexcept override;
+    std::uint32_t completions_mask() const noexcept override;
+    void run_blocking(blocking_work& work) override { client::submit(work); }
+    std::uint64_t random() noexcept override;
+
+    void start(operation& work) override;
+    void cancel(operation& work) override;
+    void release(const lent_buffer& buffer) noexcept override;
+
+    void stop() override;
+    const uring_statistics& statistics() const noexcept override { return _statistics; }
+    std::string description() const override { return _ring.description(); }
+
+  private:
+    /// Whether the shard sleeps, as interrupt() and wake() see it.
+    enum class sleep : std::uint32_t { awake, parked, interrupted };
+    enum class launched : std::uint8_t { in_kernel, in_pool, finished, no_entry };
+    struct line {
+        operation_list waiting;
+        std::uint64_t* in_flight;
+        std::uint64_t limit;
+    };
+    struct pooled_call;
+
+    void bind();
+    void notify() noexcept override { interrupt(); }
+    void arm_event() noexcept;
+    void write_event() noexcept;
+    bool prepare_turn_end();
+    unsigned take(const struct ring_completion& entry);
+    unsigned take_finished_calls();
+    unsigned take_finished_operations();
+
+    line& line_of(const operation& work) noexcept;
+    void feed_lines();
+    launched launch(operation& work);
+    launched finish(operation& work, std::int32_t result) noexcept;
+    launched call_in_pool(operation& work);
+    launched into_kernel(operation& work);
+    bool send_cancel(operation& work) noexcept;
+    void send_owed_cancels() noexcept;
+    void take_operation(operation& work, const struct ring_completion& entry);
+    void take_send(operation& work, const struct ring_completion& entry);
+    void leave_kernel(operation& work) noexcept;
+    void take_status(operation& work, std::int32_t result);
+    void deliver(operation& work, const completion& outcome) noexcept;
+
+    const uring_options _options;
+    const cycle_counter _cycles;
+    const std::uint64_t _quota_ticks;
+    const std::uint64_t _minimum_slice_ticks;
+    std::uint64_t _slice_start = 0;
+    std::uint64_t _random_state;
+    uring_statistics _statistics;
+    kernel_ring _ring;
+    receive_buffers _buffers;
+    int _event = -1;
+    bool _event_armed = false;
+    bool _stopping = false;
+    bool _cancels_owed = false;
+    std::optional<std::thread::id> _owner;
+
+    operation_list _in_kernel;
+    operation_list _finished;  // with their result, until the next poll
+    line _files;
+    line _sockets;
+    std::vector<std::unique_ptr<struct ::statx>> _free_status;
+    std::list<pooled_call> _pooled;
+
+    alignas(64) std::atomic<sleep> _sleep = sleep::awake;
+};
+
+}  // namespace weir::io

@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cerrno>
+#include <utility>
+#include <variant>
+
+#include <liburing.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <weir/core/assert.hh>
+#include <weir/io/uring_backend.hh>
+#include <weir/io/uring_call.hh>
+#include <weir/io/uring_constants.hh>
+#include <weir/io/uring_filler.hh>
+
+namespace weir::io {
+
+namespace {
+
+template <typename T>
+const T* as(const operation& work) noexcept {
+    return std::get_if<T>(&work.what);
+}
+
+/// Whether it may wait for a peer, for ever.
+bool waits_for_peer(const operation& work) noexcept {
+    return as<op::accept>(work) || as<op::connect>(work) || as<op::receive>(work) ||
+           as<op::receive_into>(work) || as<op::send>(work);
+}
+
+bool yields_descriptor(const operation& work) noexcept {
+    return as<op::open>(work) || as<op::listen>(work) || as<op::accept>(work) ||
+           as<op::connect>(work);
+}
+
+}  // namespace
+
+uring_backend::line& uring_backend::line_of(const operation& work) noexcept {
+    return waits_for_peer(work) ? _sockets : _files;
+}
+
+void uring_backend::start(operation& work) {
+    bind();
+    auto& state = state_of(work);
+    WEIR_ASSERT(state.where == operation_state::idle && !_stopping);
+    state = {};
+    ++_statistics.started;
+    line& mine = line_of(work);
+    if (!mine.waiting.empty() || *mine.in_flight >= mine.limit ||
+        launch(work) == launched::no_entry) {
+        state.where = operation_state::in_line;
+        mine.waiting.push_back(work);
+        ++_statistics.waiting;
+        ++_statistics.waited;
+    }
+}
+
+void uring_backend::feed_lines() {
+    for (line* each : {&_files, &_sockets}) {
+        while (!each->waiting.empty() && *each->in_flight < each->limit) {
+            operation& work = each->waiting.pop_front();
+            if (launch(work) == launched::no_entry) {
+                each->waiting.push_front(work);
+                return;
+            }
+            --_statistics.waiting;
+        }
+    }
+}
+
+uring_backend::launched uring_backend::launch(operation& work) {
+    if (const auto* listening = as<op::listen>(work)) {
+        return finish(work, listen_now(*listening));
+    }
+    if (const auto* name = as<op::socket_name>(work)) {
+        return finish(work, socket_name_now(*name));
+    }
+    if (as<op::list_directory>(work) || (as<op::truncate>(work) && !_ring.has().truncate)) {
+        return call_in_pool(work);
+    }
+    return into_kernel(work);
+}
+
+uring_backend::launched uring_backend::finish(operation& work, std::int32_t result) noexcept {
+    auto& state = state_of(work);
+    state.where = operation_state::finished;
+    state.value = result;
+    _finished.push_back(work);
+    return launched::finished;
+}
+
+unsigned uring_backend::take_finished_operations() {
+    unsigned taken = 0;
+    for (auto finished = _finished.take(); !finished.empty(); ++taken) {
+        operation& work = finished.pop_front();
+        deliver(work, {.result = static_cast<std::int32_t>(state_of(work).value)});
+    }
+    return taken;
+}
+
+uring_backend::launched uring_backend::call_in_pool(operation& work) {
+    auto& call = _pooled.emplace_back(*this, work);
+    call.place = std::prev(_pooled.end());
+    state_of(work).where = operation_state::in_pool;
+    ++*line_of(work).in_flight;
+    client::submit(call);
+    return launched::in_pool;
+}
+
+void uring_backend::pooled_call::run() noexcept {
+    if (const auto* listing = as<op::list_directory>(asked)) {
+        result = list_directory_now(*listing);
+    } else {
+        result = truncate_now(std::get<op::truncate>(asked.what));
+    }
+}
+
+void uring_backend::pooled_call::complete() noexcept {
+    auto& backend = owner;
+    auto& work = asked;
+    const auto outcome = result;
+    backend._pooled.erase(place);
+    --*backend.line_of(work).in_flight;
+    backend.deliver(work, {.result = outcome});
+}
+
+uring_backend::launched uring_backend::into_kernel(operation& work) {
+    auto& state = state_of(work);
+    if (const auto* connecting = as<op::connect>(work); connecting != nullptr && state.value < 0) {
+        state.value = socket_now(*connecting);
+        if (state.value < 0) {
+            return finish(work, static_cast<std::int32_t>(state.value));
+        }
+    }
+    if (as<op::receive>(work) && !_buffers.made()) {
+        const int result =
+            _buffers.make(_ring, _options.receive_buffers, _options.receive_buffer_bytes);
+        if (result < 0) {
+            return finish(work, result);
+        }
+    }
+    io_uring_sqe* entry = _ring.next_entry();
+    if (entry == nullptr) {
+        return launched::no_entry;
+    }
+    if (as<op::stat>(work)) {
+        if (_free_status.empty()) {
+            _free_status.push_back(std::make_unique<struct ::statx>());
+        }
+        state.value = reinterpret_cast<std::int64_t>(_free_status.back().release());
+        _free_status.pop_back();
+    }
+    fill_entry(*entry, work, _ring, _options.zero_copy_bytes);
+    entry->user_data = reinterpret_cast<std::uint64_t>(&work);
+    state.where = operation_state::in_kernel;
+    _statistics.zero_copy_sends += state.zero_copy;
+    _in_kernel.push_back(work);
+    ++*line_of(work).in_flight;
+    return launched::in_kernel;
+}
+
+void uring_backend::cancel(operation& work) {
+    auto& state = state_of(work);
+    if (state.where == operation_state::in_line) {
+        line_of(work).waiting.remove(work);
+        --_statistics.waiting;
+        if (as<op::connect>(work) && state.value >= 0) {
+            ::close(static_cast<int>(state.value));
+        }
+        finish(work, -ECANCELED);
+    } else if (state.where == operation_state::in_kernel && !state.cancelled) {
+        state.cancelled = true;
+        if (!send_cancel(work)) {
+            state.cancel_owed = true;
+            _cancels_owed = true;
+        }
+    }
+}
+
+/// Entries are taken in order, so that a cancellation finds its operation, and none other at the
+/// same address: that could only start after this one's completion was polled.
+bool uring_backend::send_cancel(operation& work) noexcept {
+    io_uring_sqe* entry = _ring.next_entry();
+    if (entry == nullptr) {
+        return false;
+    }
+    io_uring_prep_cancel64(entry, reinterpret_cast<std::uint64_t>(&work), 0);
+    io_uring_sqe_set_flags(entry, IOSQE_CQE_SKIP_SUCCESS);
+    entry->user_data = static_cast<std::uint64_t>(ring_tag::ignored);
+    return true;
+}
+
+void uring_backend::send_owed_cancels() noexcept {
+    for (operation* work = _in_kernel.first(); work != nullptr; work = work->next) {
+        auto& state = state_of(*work);
+        if (state.cancel_owed) {
+            if (!send_cancel(*work)) {
+                return;
+            }
+            state.cancel_owed = false;
+        }
+    }
+    _cancels_owed = false;
+}
+
+void uring_backend::leave_kernel(operation& work) noexcept {
+    _in_kernel.remove(work);
+    --*line_of(work).in_flight;
+}
+
+void uring_backend::take_operation(operation& work, const ring_completion& entry) {
+    if (as<op::send>(work)) {
+        return take_send(work, entry);
+    }
+    completion outcome{.result = entry.result, .more = (entry.flags & IORING_CQE_F_MORE) != 0};
+    if ((entry.flags & IORING_CQE_F_BUFFER) != 0) {
+        const auto id = entry.flags >> IORING_CQE_BUFFER_SHIFT;
+        ++_statistics.buffers_lent;
+        if (outcome.result > 0) {
+            outcome.buffer = _buffers.lend(id, static_cast<std::uint32_t>(outcome.result));
+        } else {
+            release({.id = id});
+        }
+    }
+    if (!outcome.more) {
+        leave_kernel(work);
+    }
+    if (as<op::stat>(work)) {
+        take_status(work, outcome.result);
+    } else if (as<op::connect>(work)) {
+        const int fd = static_cast<int>(state_of(work).value);
+        if (outcome.result < 0) {
+            ::close(fd);
+        } else {
+            outcome.result = fd;
+        }
+    } else if (as<op::receive>(work) && outcome.result == -ENOBUFS) {
+        ++_statistics.out_of_buffers;
+    }
+    deliver(work, outcome);
+}
+
+/// A zero-copy send answers twice: with its result, then when its memory is free. Where its pages
+/// can't be accounted (locked memory), it is sent again with a copy.
+void uring_backend::take_send(operation& work, const ring_completion& entry) {
+    auto& state = state_of(work);
+    if ((entry.flags & IORING_CQE_F_NOTIF) == 0) {
+        state.value = entry.result;
+        if ((entry.flags & IORING_CQE_F_MORE) != 0) {
+            return;
+        }
+    }
+    const auto result = static_cast<std::int32_t>(state.value);
+    leave_kernel(work);
+    if (state.zero_copy && (result == -ENOMEM || result == -ENOBUFS) && !state.cancelled) {
+        state = {.copy = true};
+        if (launch(work) == launched::no_entry) {
+            state.where = operation_state::in_line;
+            _sockets.waiting.push_front(work);
+            ++_statistics.waiting;
+        }
+        return;
+    }
+    deliver(work, {.result = result});
+}
+
+void uring_backend::take_status(operation& work, std::int32_t result) {
+    auto& slot = _free_status.emplace_back(reinterpret_cast<struct ::statx*>(state_of(work).value));
+    if (result < 0) {
+        return;
+    }
+    auto& status = *std::get<op::stat>(work.what).status;
+    status.size = slot->stx_size;
+    status.is_directory = S_ISDIR(slot->stx_mode);
+    // A file system that doesn't say takes what a device's sector and page ask for.
+    const bool told =
+        (slot->stx_mask & statx_direct_alignment) != 0 && slot->stx_dio_mem_align != 0;
+    status.memory_alignment = told ? slot->stx_dio_mem_align : 512;
+    status.offset_alignment = told ? slot->stx_dio_offset_align : 4096;
+}
+
+/// The last step of every operation. Its owner may destroy it in complete().
+void uring_backend::deliver(operation& work, const completion& outcome) noexcept {
+    if (!outcome.more) {
+        state_of(work).where = operation_state::idle;
+        ++_statistics.completed;
+    }
+    if (!_stopping) [[likely]] {
+        work.complete(outcome);
+        return;
+    }
+    _statistics.abandoned += !outcome.more;
+    if (outcome.result >= 0 && yields_descriptor(work)) {
+        ::close(outcome.result);
+    }
+}
+
+void uring_backend::release(const lent_buffer& buffer) noexcept {
+    --_statistics.buffers_lent;
+    _buffers.release(buffer.id);
+}
+
+}  // namespace weir::io
