@@ -209,10 +209,12 @@ topology discover_topology() {
 topology synthetic_topology(std::string_view description, const std::vector<unsigned>& allowed) {
     const std::string text(description);
     const machine_pointer machine = new_machine();
-    if (hwloc_topology_set_synthetic(machine.get(), text.c_str()) != 0 ||
-        hwloc_topology_load(machine.get()) != 0) {
+    const int status = text.ends_with(".xml")
+                           ? hwloc_topology_set_xml(machine.get(), text.c_str())
+                           : hwloc_topology_set_synthetic(machine.get(), text.c_str());
+    if (status != 0 || hwloc_topology_load(machine.get()) != 0) {
         throw error("parse synthetic topology",
-                    "\"" + text + "\" (an example: \"pack:2 numa:1 core:4 pu:2\")",
+                    "\"" + text + "\" (an example: \"pack:2 numa:1 core:4 pu:2\", or an .xml file)",
                     errc::malformed);
     }
     std::optional<cpu_set> kept;

@@ -63,7 +63,8 @@ struct topology {
 topology discover_topology();
 
 /// Builds the topology of another machine.
-/// description  hwloc's, such as "pack:2 numa:1 core:4 pu:2"
+/// description  hwloc's, such as "pack:2 numa:1 core:4 pu:2", or the path of an .xml file that
+///              `lstopo file.xml` wrote on that machine: its distances come along
 /// allowed      the cpus that are kept; empty: all
 /// fails        weir::error malformed
 topology synthetic_topology(std::string_view description,

@@ -142,16 +142,14 @@ void add_group_rows(weir::bench::report& out, const weir::bench::cores_result& r
     }
 }
 
-// Twice the last cache, so that little of it is met there; 512 MiB at most.
-std::size_t memory_bytes(const topology& machine, std::size_t wanted_mb) {
-    if (wanted_mb != 0) {
-        return wanted_mb << 20;
+// returns  the largest cache of the machine that we run on, whichever one is described
+std::uint64_t largest_cache(const topology& described) {
+    const topology real = described.synthetic ? weir::discover_topology() : described;
+    std::uint64_t largest = 0;
+    for (const topology::cache& each : real.caches) {
+        largest = std::max(largest, each.size_bytes);
     }
-    std::uint64_t cache = 32 << 20;
-    for (const topology::cache& each : machine.caches) {
-        cache = std::max(cache, each.size_bytes);
-    }
-    return std::min<std::uint64_t>(2 * cache, 512 << 20);
+    return largest;
 }
 
 // returns  one cpu of each core of the node
@@ -168,7 +166,11 @@ std::vector<unsigned> cores_of(const topology& map, std::size_t node, const stag
 }
 
 void measure_memory(weir::bench::report& out, weir::bench::cores_result& result,
-                    const stage& threads, std::size_t bytes) {
+                    const stage& threads, std::size_t wanted_mb) {
+    // Twice the largest cache, so that little of it is met there; but 512 MiB at most.
+    const std::uint64_t cache = largest_cache(result.map);
+    const std::uint64_t by_cache = std::clamp<std::uint64_t>(2 * cache, 64 << 20, 512 << 20);
+    const std::size_t bytes = wanted_mb != 0 ? wanted_mb << 20 : by_cache;
     constexpr std::int64_t duration_ns = 25'000'000;
     const topology& map = result.map;
     const unsigned any = threads.one(result.cpus.front());
@@ -199,14 +201,9 @@ void measure_memory(weir::bench::report& out, weir::bench::cores_result& result,
                                      weir::bench::median(all_cores)});
         }
     }
-    result.notes.push_back(fmt::format(
-        "Memory figures are over {} MiB a node; the largest cache is {} MiB.", bytes >> 20, [&map] {
-            std::uint64_t largest = 0;
-            for (const topology::cache& each : map.caches) {
-                largest = std::max(largest, each.size_bytes);
-            }
-            return largest >> 20;
-        }()));
+    result.notes.push_back(
+        fmt::format("Memory figures are over {} MiB a node; the largest cache is {} MiB.",
+                    bytes >> 20, cache >> 20));
 }
 
 std::string processor() {
@@ -220,9 +217,10 @@ std::string processor() {
     return {};
 }
 
-weir::bench::cores_result describe(const options& chosen, const topology& real) {
+weir::bench::cores_result describe(const options& chosen, const std::vector<unsigned>& real) {
     weir::bench::cores_result result;
-    result.map = chosen.synthetic.empty() ? real : weir::synthetic_topology(chosen.synthetic);
+    result.map = chosen.synthetic.empty() ? weir::discover_topology()
+                                          : weir::synthetic_topology(chosen.synthetic);
     result.cpus = result.map.cpus();
     if (!chosen.cpus.empty()) {
         const std::vector<unsigned> wanted = weir::parse_cpu_list(chosen.cpus);
@@ -242,12 +240,13 @@ weir::bench::cores_result describe(const options& chosen, const topology& real) 
                                  result.map.cores.size(), result.map.nodes.size(),
                                  result.map.nodes.size() == 1 ? "" : "s");
     if (result.map.synthetic) {
-        result.machine =
-            fmt::format("synthetic machine \"{}\": {}", chosen.synthetic, result.machine);
+        const std::string source =
+            chosen.synthetic.empty() ? "of HWLOC_SYNTHETIC or HWLOC_XMLFILE" : chosen.synthetic;
+        result.machine = fmt::format("synthetic machine {}: {}", source, result.machine);
         result.notes.push_back(fmt::format(
             "Names and groups are those of a synthetic machine; the threads ran on cpus {} of this "
             "one: the figures say nothing about that machine.",
-            weir::to_cpu_list(real.cpus())));
+            weir::to_cpu_list(real)));
     } else {
         result.machine = processor() + result.machine;
     }
@@ -255,9 +254,12 @@ weir::bench::cores_result describe(const options& chosen, const topology& real) 
 }
 
 int measure(weir::bench::report& out, const options& chosen) {
-    const topology real = weir::discover_topology();
+    std::vector<unsigned> real;
+    for (const int cpu : weir::bench::allowed_cpus()) {
+        real.push_back(static_cast<unsigned>(cpu));
+    }
     weir::bench::cores_result result = describe(chosen, real);
-    const stage threads(result.map, real.cpus());
+    const stage threads(result.map, real);
     const auto duration_ns =
         static_cast<std::int64_t>(number_of("--pair-ms", chosen.pair_ms)) * 1'000'000;
     if (out.wanted(prefix(result.map) + "pair") || out.wanted(prefix(result.map) + "group")) {
@@ -277,8 +279,7 @@ int measure(weir::bench::report& out, const options& chosen) {
         }
     }
     if (out.wanted(prefix(result.map) + "memory")) {
-        measure_memory(out, result, threads,
-                       memory_bytes(real, number_of("--memory-mb", chosen.memory_mb)));
+        measure_memory(out, result, threads, number_of("--memory-mb", chosen.memory_mb));
     }
     std::fputs((weir::bench::cores_table(result) + "\n").c_str(), stdout);
     if (!chosen.svg.empty()) {
@@ -301,7 +302,7 @@ int main(int argc, char** argv) {
     weir::bench::report out("cores", "Rings between every pair of cpus, memory between nodes");
     out.option("--svg", chosen.svg, "draw the heat maps into this file");
     out.option("--synthetic", chosen.synthetic,
-               "name and group by this machine: \"pack:2 numa:1 core:4 pu:2\"");
+               "name and group by this machine: \"pack:2 numa:1 core:4 pu:2\", or an lstopo .xml");
     out.option("--cpus", chosen.cpus, "measure only these, as 0-3,8");
     out.option("--pair-ms", chosen.pair_ms, "milliseconds of each of a pair's three figures");
     out.option("--memory-mb", chosen.memory_mb, "MiB to measure a node's memory with; 0: by cache");

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cerrno>
+#include <cstdio>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <hwloc.h>
+#include <hwloc/distances.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <weir/core/error.hh>
 #include <weir/core/topology.hh>
@@ -27,6 +31,27 @@ std::string refusal_of_list(std::string_view text, weir::errc cause) {
         return failure.what();
     }
     return "accepted";
+}
+
+// Writes what lstopo would write of a machine whose firmware tells unequal distances.
+void write_with_distances(const std::string& path) {
+    hwloc_topology_t machine = nullptr;
+    REQUIRE(hwloc_topology_init(&machine) == 0);
+    REQUIRE(hwloc_topology_set_synthetic(machine, "numa:3 core:2 pu:1") == 0);
+    REQUIRE(hwloc_topology_load(machine) == 0);
+    std::vector<hwloc_obj_t> nodes;
+    for (unsigned i = 0; i < 3; ++i) {
+        nodes.push_back(hwloc_get_obj_by_type(machine, HWLOC_OBJ_NUMANODE, i));
+    }
+    hwloc_uint64_t values[] = {10, 17, 28, 17, 10, 18, 29, 18, 10};
+    const hwloc_distances_add_handle_t matrix = hwloc_distances_add_create(
+        machine, "NUMALatency", HWLOC_DISTANCES_KIND_FROM_OS | HWLOC_DISTANCES_KIND_MEANS_LATENCY,
+        0);
+    REQUIRE(matrix != nullptr);
+    REQUIRE(hwloc_distances_add_values(machine, matrix, 3, nodes.data(), values, 0) == 0);
+    REQUIRE(hwloc_distances_add_commit(machine, matrix, 0) == 0);
+    REQUIRE(hwloc_topology_export_xml(machine, path.c_str(), 0) == 0);
+    hwloc_topology_destroy(machine);
 }
 
 }  // namespace
@@ -74,6 +99,19 @@ TEST_SUITE("core/topology") {
         CHECK(split.nodes[3].distances == list{20, 20, 12, 10});
     }
 
+    TEST_CASE("distances that a machine's description has are taken from it") {
+        const std::string path = "/tmp/weir-topology-" + std::to_string(::getpid()) + ".xml";
+        write_with_distances(path);
+        const topology machine = weir::synthetic_topology(path);
+        std::remove(path.c_str());
+        CHECK(machine.synthetic);
+        CHECK(machine.distances_known);
+        REQUIRE(machine.nodes.size() == 3);
+        CHECK(machine.nodes[0].distances == list{10, 17, 28});
+        CHECK(machine.nodes[2].distances == list{29, 18, 10});
+        CHECK_THROWS_AS(weir::synthetic_topology("/does/not/exist.xml"), weir::error);
+    }
+
     TEST_CASE("a cpuset leaves out whole cores, single siblings and whole nodes") {
         const topology machine = weir::synthetic_topology(two_sockets, {1, 2, 3, 9});
         REQUIRE(machine.cores.size() == 3);
@@ -102,7 +140,7 @@ TEST_SUITE("core/topology") {
         } catch (const weir::error& failure) {
             CHECK(std::string(failure.what()) ==
                   "parse synthetic topology \"banana:2\" (an example: "
-                  "\"pack:2 numa:1 core:4 pu:2\"): malformed input");
+                  "\"pack:2 numa:1 core:4 pu:2\", or an .xml file): malformed input");
         }
     }
 
