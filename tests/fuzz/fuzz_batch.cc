@@ -45,6 +45,7 @@ void check(byte_view bytes) {
 
 }  // namespace
 
+// NOLINTNEXTLINE(readability-identifier-naming): the name is libFuzzer's
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const byte_view input(reinterpret_cast<const std::byte*>(data), size);
     check(input);

@@ -36,6 +36,7 @@ void round_trip(byte_view body, std::int16_t version) {
 }  // namespace
 
 /// A request frame; and the same bytes as each body, since most frames name no API.
+// NOLINTNEXTLINE(readability-identifier-naming): the name is libFuzzer's
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const byte_view input(reinterpret_cast<const std::byte*>(data), size);
     reader in(input);

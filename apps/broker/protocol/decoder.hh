@@ -29,7 +29,8 @@ class decoder {
     }
     /// Tagged fields come behind the others: see tags().
     template <class T>
-    void tagged(std::uint32_t, const char*, T&, std::type_identity_t<T> = {}, present = {}) {}
+    void tagged(std::uint32_t, const char*, T&, const std::type_identity_t<T>& = {}, present = {}) {
+    }
 
   private:
     /// Decodes the one tagged field that has the tag, from its own bytes.
@@ -40,8 +41,8 @@ class decoder {
         template <class T>
         void field(const char*, T&, present = {}) {}
         template <class T>
-        void tagged(std::uint32_t number, const char* name, T& member, std::type_identity_t<T> = {},
-                    present when = {}) {
+        void tagged(std::uint32_t number, const char* name, T& member,
+                    const std::type_identity_t<T>& = {}, present when = {}) {
             if (number == tag && when.in(value._version)) {
                 value.field(name, member, when);
                 if (value._in.remaining() != 0) {

@@ -33,7 +33,8 @@ class encoder {
         }
     }
     template <class T>
-    void tagged(std::uint32_t, const char*, const T&, std::type_identity_t<T> = {}, present = {}) {}
+    void tagged(std::uint32_t, const char*, const T&, const std::type_identity_t<T>& = {},
+                present = {}) {}
 
   private:
     /// Counts, then writes, the tagged fields that differ from their default.
@@ -46,7 +47,7 @@ class encoder {
         void field(const char*, const T&, present = {}) {}
         template <class T>
         void tagged(std::uint32_t tag, const char* name, const T& value,
-                    std::type_identity_t<T> absent = {}, present when = {}) {
+                    const std::type_identity_t<T>& absent = {}, present when = {}) {
             if (value == absent || !when.in(out._version)) {
                 return;
             }

@@ -32,8 +32,8 @@ class printer {
         }
     }
     template <class T>
-    void tagged(std::uint32_t, const char* name, const T& value, std::type_identity_t<T> = {},
-                present when = {}) {
+    void tagged(std::uint32_t, const char* name, const T& value,
+                const std::type_identity_t<T>& = {}, present when = {}) {
         field(name, value, when);
     }
 

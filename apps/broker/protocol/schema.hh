@@ -105,7 +105,7 @@ struct measurer {
         }
     }
     template <class T>
-    constexpr void tagged(std::uint32_t, const char*, const T&, std::type_identity_t<T> = {},
+    constexpr void tagged(std::uint32_t, const char*, const T&, const std::type_identity_t<T>& = {},
                           present = {}) {}
 };
 

@@ -116,7 +116,7 @@ TEST_SUITE("broker/protocol/batch") {
     }
 
     TEST_CASE("an old message set is refused for its format") {
-        for (const std::int8_t magic : {0, 1, 3}) {
+        for (const int magic : {0, 1, 3}) {
             auto bytes = two_records();
             bytes[16] = static_cast<std::byte>(magic);
             CHECK(check_produced(bytes, 7).code == error_code::unsupported_for_message_format);

@@ -32,7 +32,7 @@ class generator {
         }
     }
     template <class T>
-    void tagged(std::uint32_t, const char* name, T& value, std::type_identity_t<T> = {},
+    void tagged(std::uint32_t, const char* name, T& value, const std::type_identity_t<T>& = {},
                 present when = {}) {
         if (below(2) == 0) {
             field(name, value, when);

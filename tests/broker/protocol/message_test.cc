@@ -79,7 +79,7 @@ bool decode_flexible(byte_view bytes, flexible_message& m, std::int16_t version 
 
 TEST_SUITE("broker/protocol/message") {
     TEST_CASE("every message of every version comes back as it was sent") {
-        for_each_version([]<class Message>(Message, std::int16_t version) {
+        for_each_version([]<class Message>(const Message&, std::int16_t version) {
             for (std::uint64_t seed = 0; seed < 200; ++seed) {
                 generator random(seed);
                 const auto sent = random.make<Message>(version);
@@ -96,7 +96,7 @@ TEST_SUITE("broker/protocol/message") {
     }
 
     TEST_CASE("every truncation fails, and names a field") {
-        for_each_version([]<class Message>(Message, std::int16_t version) {
+        for_each_version([]<class Message>(const Message&, std::int16_t version) {
             for (std::uint64_t seed = 0; seed < 20; ++seed) {
                 generator random(seed);
                 const auto bytes = encoded(random.make<Message>(version), version);
@@ -113,7 +113,7 @@ TEST_SUITE("broker/protocol/message") {
     }
 
     TEST_CASE("every changed byte decodes or fails, and what decodes encodes again") {
-        for_each_version([]<class Message>(Message, std::int16_t version) {
+        for_each_version([]<class Message>(const Message&, std::int16_t version) {
             generator random(7);
             auto bytes = encoded(random.make<Message>(version), version);
             bytes.resize(std::min<std::size_t>(bytes.size(), 1000));
@@ -164,7 +164,7 @@ TEST_SUITE("broker/protocol/message") {
 
     TEST_CASE("decoded requests take at most eight times the frame's memory") {
         // The bound that lets a server account for a request by the length of its frame.
-        const auto ratio_holds = []<class Element>(Element, std::int16_t version) {
+        const auto ratio_holds = []<class Element>(const Element&, std::int16_t version) {
             return sizeof(Element) <= 8 * smallest<Element>(version, form::classic);
         };
         CHECK(ratio_holds(produce_request::topic{}, 3));
