@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/protocol/wire.hh>
-
 #include <doctest/doctest.h>
 
 #include "bytes.hh"
