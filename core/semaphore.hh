@@ -30,6 +30,12 @@ class semaphore_units {
     /// Gives `count` of them back now, or all.
     void give_back(std::size_t count) noexcept;
     void give_back() noexcept { give_back(_count); }
+    /// Takes over the units of `other`, which are of the same semaphore.
+    void absorb(semaphore_units&& other) noexcept {
+        WEIR_ASSERT(_owner == other._owner);
+        _count += std::exchange(other._count, 0);
+        other._owner = nullptr;
+    }
     /// Splits `count` of them off.
     [[nodiscard]] semaphore_units split(std::size_t count) noexcept {
         WEIR_ASSERT(count <= _count);

@@ -7,6 +7,7 @@
 #include <span>
 
 #include <weir/core/future.hh>
+#include <weir/core/semaphore.hh>
 #include <weir/net/connection.hh>
 
 namespace weir::net {
@@ -42,6 +43,7 @@ class frame {
     std::int32_t _claimed = 0;
     std::span<std::byte> _bytes;
     std::unique_ptr<std::byte[]> _memory;
+    semaphore_units _charge;
 };
 
 /// Cuts what a connection receives into frames. Memory is taken only after the length has been
@@ -49,8 +51,10 @@ class frame {
 /// thread   that of the connection
 class frame_reader {
   public:
-    frame_reader(connection& from, frame_options options) noexcept
-        : _from(from), _options(options) {}
+    /// budget   bytes of memory for frames, shared by connections: a frame is charged as it
+    ///          grows, waits when nothing is left, and gives it back at its end. Null: no limit
+    frame_reader(connection& from, frame_options options, semaphore* budget = nullptr) noexcept
+        : _from(from), _options(options), _budget(budget) {}
 
     /// The next frame, or why there is none; after that the connection is to be closed.
     /// fails    weir::error if the connection was reset
@@ -61,9 +65,12 @@ class frame_reader {
     // What became of waiting for bytes.
     enum class progress : std::uint8_t { bytes, end, late };
     future<progress> more(instant deadline);
+    future<frame> read_body(std::size_t size, instant deadline);
+    future<bool> grow(frame& body, std::size_t filled, std::size_t capacity, instant deadline);
 
     connection& _from;
     const frame_options _options;
+    semaphore* const _budget;
     received _rest;  // received and not yet consumed
 };
 
