@@ -24,7 +24,8 @@ CACHE = ROOT / ".cache" / "check"
 CLANG = "clang++-19"
 GCC = "g++-12"
 FLAGS = ["-std=c++20", "-I.include", "-Iapps", "-Itests", "-I.", "-Wall", "-Wextra",
-         "-Werror", "-Wextra-semi", "-Wnon-virtual-dtor", "-Wno-missing-field-initializers", "-fsyntax-only"]
+         "-Werror", "-Wextra-semi", "-Wnon-virtual-dtor", "-Wno-missing-field-initializers",
+         "-fsyntax-only"]
 FUZZ_SECONDS = {"quick": 5, "full": 20}
 SEED_SECONDS = {"quick": 20, "full": 300}
 JOBS = os.cpu_count()
