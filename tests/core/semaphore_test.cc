@@ -29,7 +29,9 @@ TEST_SUITE("core/semaphore") {
             auto taken = big.take();
         }
         CHECK(small.available());
-        { auto taken = small.take(); }
+        {
+            auto taken = small.take();
+        }
         CHECK(units.available() == 3);
     }
 
