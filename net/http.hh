@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include <weir/core/future.hh>
+#include <weir/net/server.hh>
+
+namespace weir::net {
+
+struct http_field {
+    std::string_view name;
+    std::string_view value;
+};
+
+/// A request, as views that are valid until the handler's future is settled.
+struct http_request {
+    std::string_view method;
+    std::string_view path;   ///< the target up to '?'
+    std::string_view query;  ///< what follows it
+    std::span<const http_field> fields;
+    std::string_view body;
+    bool keep_alive = true;
+
+    /// The value of the first field of that name, in any case; empty if there is none.
+    std::string_view field(std::string_view name) const noexcept;
+};
+
+struct http_response {
+    unsigned status = 200;
+    std::string_view content_type = "text/plain; charset=utf-8";  ///< a literal
+    std::string body;
+};
+
+struct http_options {
+    server_options server;
+    std::size_t header_bytes_max = 16 * 1024;              ///< above: 431
+    std::size_t header_fields_max = 100;                   ///< above: 431
+    std::size_t body_bytes_max = 1024 * 1024;              ///< above: 413
+    std::size_t responses_ahead_bytes = 64 * 1024;         ///< of pipelined requests, then sent
+    duration request_time_max = std::chrono::seconds(10);  ///< from its first byte on; then 408
+    duration idle_max = std::chrono::seconds(60);          ///< between requests
+};
+
+struct http_counters {
+    std::uint64_t requests = 0;
+    std::uint64_t refused = 0;  ///< malformed, too large or too slow
+};
+
+/// A small HTTP/1.1 server: GET, HEAD and POST, keep-alive, pipelining, limits; Beast's parser
+/// inside. Answers go out in the order of the requests, those that are ready together at once.
+/// stop() must have ended before its destruction.
+/// thread   one shard
+class http_server {
+  public:
+    using handler = std::function<future<http_response>(const http_request&)>;
+
+    explicit http_server(http_options options = {});
+    ~http_server();
+
+    /// Has `serve` answer requests for exactly `path`. Before start().
+    void route(std::string path, handler serve);
+    /// fails    weir::error, for example EADDRINUSE
+    future<> start(address at);
+    future<> stop();
+
+    address where() const noexcept { return _server->where(); }
+    const http_counters& counters() const noexcept { return _counters; }
+    std::size_t open_connections() const noexcept { return _server->open_connections(); }
+
+  private:
+    class session;
+
+    future<http_response> answer(const http_request& request);
+    std::string_view date();
+
+    const http_options _options;
+    std::unordered_map<std::string, handler> _routes;
+    std::unique_ptr<server> _server;
+    http_counters _counters;
+    wall_clock_ms _date_second = -1;
+    std::string _date;
+};
+
+}  // namespace weir::net
