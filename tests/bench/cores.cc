@@ -102,6 +102,22 @@ std::vector<measured_pair> measure_pairs(const weir::bench::cores_result& result
     return pairs;
 }
 
+// Says so when the machine did other work meanwhile: then even medians mean little.
+void note_unrest(weir::bench::cores_result& result, const std::vector<measured_pair>& pairs) {
+    constexpr double calm = 3;
+    const auto unsteady = std::count_if(pairs.begin(), pairs.end(), [](const measured_pair& each) {
+        const weir::bench::spread trips = weir::bench::spread_of(each.round_trips);
+        return trips.high > calm * trips.low;
+    });
+    if (unsteady > 0) {
+        result.notes.push_back(
+            fmt::format("{} of {} pairs varied by more than {} between passes: this machine was "
+                        "not idle, or its "
+                        "cpus were moved.",
+                        unsteady, pairs.size(), calm));
+    }
+}
+
 void add_row(weir::bench::report& out, const std::string& name, const char* unit, better direction,
              bool in_table, const std::vector<double>& ours, const std::vector<double>& peer = {}) {
     if (!out.wanted(name)) {
@@ -273,6 +289,7 @@ int measure(weir::bench::report& out, const options& chosen) {
             median.backward_per_s = weir::bench::median(each.backward);
             result.pairs.push_back(median);
         }
+        note_unrest(result, pairs);
         add_group_rows(out, result);
         for (const measured_pair& each : pairs) {
             add_pair_rows(out, result.map, each, pairs.size() <= 28);  // the matrix of eight cpus
