@@ -81,7 +81,7 @@ class encoder {
         } else if constexpr (std::is_same_v<T, std::string_view>) {
             _out.string(how, value);
         } else if constexpr (std::is_same_v<T, record_span>) {
-            _out.borrow(how, value.bytes);
+            _out.borrow(how, value.bytes, value.further);
         } else if constexpr (detail::is_array<T>) {
             _out.count(how, value.size());
             for (const auto& element : value) {

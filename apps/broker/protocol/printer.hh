@@ -49,7 +49,7 @@ class printer {
         } else if constexpr (std::is_same_v<T, std::string_view>) {
             quote(value);
         } else if constexpr (std::is_same_v<T, record_span>) {
-            _out += '<' + std::to_string(value.bytes.size()) + " bytes>";
+            _out += '<' + std::to_string(value.size()) + " bytes>";
         } else if constexpr (detail::is_array<T>) {
             _out += '[';
             const char* separator = "";

@@ -24,12 +24,22 @@
 /// other messages in line. A field that is absent from a version keeps its default.
 namespace weir::broker::protocol {
 
-/// Opaque record batches, null or not: decoded as a view, encoded by reference.
+/// Opaque record batches, null or not: decoded as one view, encoded by reference. What is encoded
+/// may lie in several pieces, one after the other.
 struct record_span {
     byte_view bytes;
+    std::vector<byte_view> further{};
 
-    friend bool operator==(record_span a, record_span b) {
-        return std::equal(a.bytes.begin(), a.bytes.end(), b.bytes.begin(), b.bytes.end());
+    std::size_t size() const noexcept {
+        std::size_t sum = bytes.size();
+        for (const byte_view piece : further) {
+            sum += piece.size();
+        }
+        return sum;
+    }
+    friend bool operator==(const record_span& a, const record_span& b) {
+        return a.further.empty() && b.further.empty() &&
+               std::equal(a.bytes.begin(), a.bytes.end(), b.bytes.begin(), b.bytes.end());
     }
 };
 

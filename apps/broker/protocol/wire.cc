@@ -189,13 +189,28 @@ void writer::bytes(form how, std::optional<byte_view> value) {
     }
 }
 
-void writer::borrow(form how, std::optional<byte_view> value) {
-    if (!value || value->size() < copy_below) {
+void writer::borrow(form how, std::optional<byte_view> value, std::span<const byte_view> further) {
+    if (!value) {
         bytes(how, value);
         return;
     }
-    length<std::int32_t>(how, value->size());
-    _frame._borrowed.push_back({_frame._owned.size(), *value});
+    std::size_t total = value->size();
+    for (const byte_view piece : further) {
+        total += piece.size();
+    }
+    length<std::int32_t>(how, total);
+    splice(*value);
+    for (const byte_view piece : further) {
+        splice(piece);
+    }
+}
+
+void writer::splice(byte_view piece) {
+    if (piece.size() < copy_below) {
+        append(piece);
+    } else {
+        _frame._borrowed.push_back({_frame._owned.size(), piece});
+    }
 }
 
 void writer::count(form how, std::optional<std::size_t> elements) {

@@ -119,7 +119,8 @@ class writer {
     void string(form how, std::optional<std::string_view> value);
     void bytes(form how, std::optional<byte_view> value);
     /// As bytes(), but refers to `value`, which must outlive the frame.
-    void borrow(form how, std::optional<byte_view> value);
+    /// further  pieces of the same value, behind the first
+    void borrow(form how, std::optional<byte_view> value, std::span<const byte_view> further = {});
     void count(form how, std::optional<std::size_t> elements);
 
     /// Leaves room for an int32 length of all that follows; close_frame() fills it in.
@@ -131,6 +132,7 @@ class writer {
     void base_128(std::uint64_t value);
     template <std::signed_integral Classic>
     void length(form how, std::optional<std::size_t> value);
+    void splice(byte_view piece);
 
     frame _frame;
 };
