@@ -14,7 +14,9 @@ host::host(host_options options)
     WEIR_ASSERT(_options.shards > 0);
 }
 
-host::~host() = default;
+host::~host() {
+    disconnect();
+}
 
 shard& host::add_shard(shard_id id, poller& outside) {
     WEIR_ASSERT(id < _options.shards && !_shards[id]);
@@ -32,6 +34,14 @@ void host::connect() {
             if (reader != writer) {
                 reader->join(*writer);
             }
+        }
+    }
+}
+
+void host::disconnect() noexcept {
+    for (auto& port : _ports) {
+        if (port) {
+            port->part();
         }
     }
 }

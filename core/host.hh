@@ -42,6 +42,8 @@ class host {
     shard& add_shard(shard_id id, poller& outside);
     /// Joins the rings of all shards: once, after the last add_shard and before the first turn.
     void connect();
+    /// Parts the shards again: after the last turn of all of them, before the first is removed.
+    void disconnect() noexcept;
     /// Takes shard `id` apart.
     /// thread   the one that ran the shard
     void remove_shard(shard_id id);

@@ -80,6 +80,15 @@ void mesh_port::join(mesh_port& peer) {
     WEIR_ASSERT(ours.requests_in && ours.replies_in);
 }
 
+void mesh_port::part() noexcept {
+    for (auto& each : _lanes) {
+        if (each) {
+            each->requests_in.reset();
+            each->replies_in.reset();
+        }
+    }
+}
+
 bool mesh_port::send(shard_id to, call_record& record) {
     const unsigned depth = record._context.call_depth;
     if (depth >= mesh_options::depths) {

@@ -98,6 +98,8 @@ class mesh_port {
 
     /// Joins the rings that `peer` writes for this shard. Before either takes a turn.
     void join(mesh_port& peer);
+    /// Leaves the rings of all peers, whose memory may go after it.
+    void part() noexcept;
 
     /// Sends, or puts the record in line for a credit.
     /// returns  false when the call is nested too deep; the record was not taken

@@ -38,6 +38,10 @@ class poller {
     /// Takes what has completed and makes the waiting tasks ready; runs no user code.
     /// returns  how many completions there were
     virtual unsigned poll() = 0;
+    /// Whether a poll() now would find something that completions_word() does not tell of:
+    /// completions already in the queue, finished calls of the thread pool.
+    /// cost     a few loads
+    virtual bool has_completions() const noexcept { return false; }
     /// Hands everything prepared since the last call to the kernel; never blocks.
     /// cost     at most one system call, none when nothing is prepared and nothing is due
     virtual void submit() = 0;

@@ -142,7 +142,7 @@ void shard::submit() {
 }
 
 instant shard::next_run() const {
-    if (!_scheduler.empty() || _port->backlog() || _bell.rung()) {
+    if (!_scheduler.empty() || _port->backlog() || _bell.rung() || _outside.has_completions()) {
         return _now;
     }
     return _timers.next_due();
@@ -183,6 +183,10 @@ bool shard::spin(instant until) {
                 return true;
             }
             __builtin_ia32_pause();
+        }
+        if (_outside.has_completions()) {
+            _spin = std::min(_spin * 2, _options.spin_max);
+            return true;
         }
     } while (_outside.now() < end);
     _spin = std::max(_spin / 2, duration(std::chrono::microseconds(1)));

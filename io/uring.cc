@@ -76,8 +76,7 @@ void uring_backend::submit() {
 }
 
 /// What may have found the submission queue full before.
-/// returns  whether a completion waits already, so that there is no reason to sleep
-bool uring_backend::prepare_turn_end() {
+void uring_backend::prepare_turn_end() {
     if (!_event_armed) {
         arm_event();
     }
@@ -85,16 +84,15 @@ bool uring_backend::prepare_turn_end() {
         send_owed_cancels();
     }
     feed_lines();
-    return _ring.ready() != 0 || has_finished() || !_finished.empty();
 }
 
 void uring_backend::park(instant until) {
     bind();
-    const bool complete_already = prepare_turn_end();
+    prepare_turn_end();
     auto expected = sleep::awake;
     // Acquire and release: pairs with the exchange in interrupt() and wake(). Either they see
     // that this shard is parked, or it sees here that it must not sleep.
-    if (complete_already ||
+    if (has_completions() ||
         !_sleep.compare_exchange_strong(expected, sleep::parked, std::memory_order_acq_rel)) {
         if (expected == sleep::interrupted) {
             // Acquire: pairs with the release of the interrupt that is taken here.
@@ -197,6 +195,17 @@ unsigned uring_backend::take_finished_calls() {
     return taken;
 }
 
+void uring_backend::cancel_all() {
+    for (auto* waiting : {&_files.waiting, &_sockets.waiting}) {
+        while (!waiting->empty()) {
+            cancel(*waiting->first());
+        }
+    }
+    for (operation* work = _in_kernel.first(); work != nullptr; work = work->next) {
+        cancel(*work);
+    }
+}
+
 void uring_backend::stop() {
     client::stop();
     if (_stopping) {
@@ -208,9 +217,7 @@ void uring_backend::stop() {
     }
     WEIR_ASSERT(*_owner == std::this_thread::get_id());
     const instant patience_ends = now() + _options.stop_patience;
-    for (operation* work = _in_kernel.first(); work != nullptr; work = work->next) {
-        cancel(*work);
-    }
+    cancel_all();
     while (!_in_kernel.empty()) {
         WEIR_ASSERT(now() < patience_ends && "the kernel holds on to memory of operations");
         if (_cancels_owed) {
@@ -219,11 +226,6 @@ void uring_backend::stop() {
         _ring.enter_and_wait(std::chrono::milliseconds(100));
         for (unsigned ready = _ring.ready(); ready > 0; --ready) {
             take(_ring.take());
-        }
-    }
-    for (auto* waiting : {&_files.waiting, &_sockets.waiting}) {
-        while (!waiting->empty()) {
-            deliver(waiting->pop_front(), {.result = -ECANCELED});
         }
     }
     take_finished_operations();

@@ -65,6 +65,8 @@ struct uring_statistics {
 /// or forbidden. The thread that first polls, submits or parks becomes its shard's.
 class uring : public backend {
   public:
+    /// Cancels all operations; they complete in later polls.
+    virtual void cancel_all() = 0;
     /// Cancels what is in flight, waits until the kernel has let go of all memory, and drops the
     /// operations without completing them: their owners are gone or wait no more.
     /// thread   the shard's

@@ -29,6 +29,9 @@ class uring_backend final : public uring, private thread_pool::client {
     instant now() noexcept override { return monotonic_now(); }
     wall_clock_ms wall_now() noexcept override { return wall_clock_now(); }
     unsigned poll() override;
+    bool has_completions() const noexcept override {
+        return _ring.ready() != 0 || has_finished() || !_finished.empty();
+    }
     void submit() override;
     void park(instant until) override;
     void wake(poller& peer) override;
@@ -44,6 +47,7 @@ class uring_backend final : public uring, private thread_pool::client {
     void cancel(operation& work) override;
     void release(const lent_buffer& buffer) noexcept override;
 
+    void cancel_all() override;
     void stop() override;
     const uring_statistics& statistics() const noexcept override { return _statistics; }
     std::string description() const override { return _ring.description(); }
@@ -63,7 +67,7 @@ class uring_backend final : public uring, private thread_pool::client {
     void notify() noexcept override { interrupt(); }
     void arm_event() noexcept;
     void write_event() noexcept;
-    bool prepare_turn_end();
+    void prepare_turn_end();
     unsigned take(const struct ring_completion& entry);
     unsigned take_finished_calls();
     unsigned take_finished_operations();

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+
+#include <weir/core/future.hh>
+#include <weir/core/host.hh>
+#include <weir/core/placement.hh>
+#include <weir/io/thread_pool.hh>
+#include <weir/io/uring.hh>
+
+namespace weir::io {
+
+/// What runs on a host, begun on its shard 0. The simulator takes the same function.
+using application = std::function<future<>(host&)>;
+
+struct run_options {
+    host_options host;            ///< its number of shards is that of the placement
+    placement_options placement;  ///< which cpus; none: one per core, within the cgroup's quota
+    bool pin = true;              ///< each shard to its cpu
+    uring_options uring;
+    thread_pool_options blocking;
+    /// SIGINT and SIGTERM ask for a stop, a second one ends the process at once. SIGPIPE is
+    /// ignored. Without it signals are the caller's matter.
+    bool handle_signals = true;
+    /// For each shard after the application's end: to end what it left unfinished.
+    duration drain_patience = std::chrono::seconds(2);
+};
+
+/// Runs `program` on this machine: a thread and a kernel ring for each shard, until its future is
+/// settled. Operations that are still under way then are cancelled.
+/// returns  0, or 1 if the program failed, which is logged
+/// fails    weir::error when a shard can't be set up, with the remedy
+/// thread   the process's first one, before others block signals differently
+int run(run_options options, application program);
+
+}  // namespace weir::io

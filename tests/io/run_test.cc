@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <csignal>
+#include <stdexcept>
+#include <vector>
+
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <weir/core/call.hh>
+#include <weir/core/coroutine.hh>
+#include <weir/core/error.hh>
+#include <weir/io/run.hh>
+#include <weir/io/submit.hh>
+
+namespace weir::io {
+
+namespace {
+
+run_options two_shards(capturing_log_sink& log) {
+    run_options options;
+    options.placement.shards = 2;
+    options.placement.allow_overcommit = true;
+    options.host.log = &log;
+    return options;
+}
+
+bool has_line(const capturing_log_sink& log, std::string_view text) {
+    for (const auto& line : log.lines()) {
+        if (line.find(text) != std::string::npos) {
+            return true;
+        }
+    }
+    return false;
+}
+
+}  // namespace
+
+TEST_SUITE("io/run") {
+    TEST_CASE("a program runs on every shard, does I/O there, and ends") {
+        capturing_log_sink log;
+        unsigned sum = 0;
+        CHECK(run(two_shards(log), [&sum](host& own) -> future<> {
+                  for (shard_id id = 0; id < own.shard_count(); ++id) {
+                      sum += co_await on(id, [] {
+                          return submit(op::nop{}).then(
+                              [](std::int32_t) { return this_shard().id() + 10; });
+                      });
+                  }
+              }) == 0);
+        CHECK(sum == 21);
+        CHECK(has_line(log, "shard runs"));
+    }
+
+    TEST_CASE("a program that fails is logged and answers 1") {
+        capturing_log_sink log;
+        CHECK(run(two_shards(log), [](host&) -> future<> {
+                  co_await submit(op::nop{});
+                  throw error("read", "the tea leaves", errc::corrupt);
+              }) == 1);
+        CHECK(has_line(log, "read the tea leaves"));
+    }
+
+    TEST_CASE("SIGTERM asks for a stop, even before the program waits for it") {
+        for (int round = 0; round < 3; ++round) {
+            capturing_log_sink log;
+            CHECK(run(two_shards(log), [](host& own) -> future<> {
+                      kill(getpid(), SIGTERM);
+                      co_await own.until_stop();
+                  }) == 0);
+        }
+    }
+
+    TEST_CASE("operations that the program leaves behind are cancelled and complete") {
+        capturing_log_sink log;
+        std::vector<std::int32_t> results;
+        int ends[2];
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+        char byte;
+        CHECK(run(two_shards(log), [&](host&) -> future<> {
+                  for (int i = 0; i < 2; ++i) {
+                      (void)submit(op::receive_into{ends[i], &byte, 1})
+                          .then([&results](std::int32_t result) { results.push_back(result); });
+                  }
+                  co_return;
+              }) == 0);
+        CHECK(results == std::vector<std::int32_t>{-ECANCELED, -ECANCELED});
+        ::close(ends[0]);
+        ::close(ends[1]);
+    }
+
+    TEST_CASE("a shard that can't be set up fails the start and says why") {
+        capturing_log_sink log;
+        auto options = two_shards(log);
+        options.uring.entries = 1 << 30;
+        CHECK_THROWS_AS(run(options, [](host&) { return make_ready_future(); }), error);
+        CHECK(log.lines().empty());
+    }
+}
+
+}  // namespace weir::io
