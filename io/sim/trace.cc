@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include <weir/io/sim/memory.hh>
+
 namespace weir::io::sim {
 
 namespace {
@@ -30,10 +32,12 @@ void trace::event(instant when, std::uint32_t host, std::uint32_t shard, event_k
         std::uint64_t{host} << 40 | std::uint64_t{shard} << 8 | static_cast<std::uint64_t>(kind);
     _hash = mix(mix(mix(_hash, static_cast<std::uint64_t>(when_ns)), place), payload);
     if (_events >= _record_first && _events < _record_last) {
+        const memory::outside guard;  // draws happen in the middle of a host's turn
         _records.push_back({_events, when_ns, host, shard, kind, payload});
     }
     _when = when;
     if (++_events % events_per_checkpoint == 0) {
+        const memory::outside guard;
         _checkpoints.push_back(_hash);
     }
 }
