@@ -206,8 +206,8 @@ void measure_memory(weir::bench::report& out, weir::bench::cores_result& result,
             std::vector<double> all_cores;
             for (int pass = 0; pass < out.pairs(); ++pass) {
                 latency.push_back(block.latency_ns(readers.front(), duration_ns));
-                one_core.push_back(block.read_MB_per_s({readers.front()}, duration_ns));
-                all_cores.push_back(block.read_MB_per_s(readers, duration_ns));
+                one_core.push_back(block.read_megabytes_per_s({readers.front()}, duration_ns));
+                all_cores.push_back(block.read_megabytes_per_s(readers, duration_ns));
             }
             add_row(out, name + ".latency", "ns", better::lower, true, latency);
             add_row(out, name + ".one_core_read", "MB_per_s", better::higher, true, one_core);

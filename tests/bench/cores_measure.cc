@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <barrier>
 #include <cerrno>
-#include <memory>
 #include <numeric>
 #include <optional>
 #include <random>
@@ -222,8 +221,8 @@ double memory_block::latency_ns(unsigned cpu, std::int64_t duration_ns) const {
     return result;
 }
 
-double memory_block::read_MB_per_s(const std::vector<unsigned>& cpus,
-                                   std::int64_t duration_ns) const {
+double memory_block::read_megabytes_per_s(const std::vector<unsigned>& cpus,
+                                          std::int64_t duration_ns) const {
     constexpr std::size_t chunk = std::size_t{1} << 20;
     std::vector<double> rates(cpus.size());
     std::vector<std::uint64_t> sums(cpus.size());

@@ -35,7 +35,7 @@ class memory_block {
     /// returns  nanoseconds of one dependent load by a thread on that cpu
     double latency_ns(unsigned cpu, std::int64_t duration_ns) const;
     /// returns  MB/s read by one thread on each of the cpus together
-    double read_MB_per_s(const std::vector<unsigned>& cpus, std::int64_t duration_ns) const;
+    double read_megabytes_per_s(const std::vector<unsigned>& cpus, std::int64_t duration_ns) const;
 
   private:
     std::size_t _bytes;
