@@ -118,8 +118,9 @@ exploration explore(std::uint64_t first, std::uint64_t count, const options_of_s
                 }
             }
         } catch (...) {
-            std::fprintf(stderr, "%s  again: WEIR_SIM_SEED=%llu and the same test\n",
-                         made.report().c_str(), static_cast<unsigned long long>(seed));
+            std::fprintf(stderr, "%s%s  again: WEIR_SIM_SEED=%llu and the same test\n",
+                         made.logs().c_str(), made.report().c_str(),
+                         static_cast<unsigned long long>(seed));
             throw;
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/io/sim/world.hh>
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -11,10 +12,34 @@
 
 namespace weir::io::sim {
 
+namespace {
+
+host_options with_log(host_options options, log_sink& log) {
+    options.log = &log;
+    return options;
+}
+
+}  // namespace
+
+void host_log::write(const log_line& line) noexcept {
+    const memory::outside guard;
+    std::string text = to_logfmt(line, false);
+    _engine.log.event(_engine.now(), _host, line.context.shard.value_or(0), event_kind::note,
+                      hash_bytes(text.data(), text.size()));
+    _lines.push_back(std::move(text));
+    if (_lines.size() > lines_kept) {
+        _lines.pop_front();
+    }
+    if (_also != nullptr) {
+        _also->write(line);
+    }
+}
+
 sim_host::sim_host(world& owner, engine& shared, network& net, std::uint32_t id,
                    host_options options, const disk_options& storage)
     : _world(owner),
-      _options(std::move(options)),
+      _log(shared, id, options.log),
+      _options(with_log(std::move(options), _log)),
       _machine(shared, net, id, _options.name, storage) {}
 
 void sim_host::start(application program) {
@@ -155,10 +180,8 @@ void world::restart(sim_host& stopped) {
 
 void world::stop(sim_host& running) {
     if (running._process != nullptr) {
+        const memory::inside guard(running._machine.memory());
         running._process->request_stop();
-        for (unsigned id = 0; id < running._machine.shards(); ++id) {
-            running._machine.wake(id);
-        }
     }
 }
 
@@ -210,6 +233,19 @@ std::string world::report() const {
     return fmt::format("seed {} simulated {:.3f} s events {} hash {:016x} faults {}\n{}", _seed,
                        simulated, _engine.log.events(), hash(), _engine.faults.injected(),
                        _engine.faults.report());
+}
+
+std::string world::logs(std::size_t lines_each) const {
+    std::string text;
+    for (const auto& each : _hosts) {
+        const auto& lines = each->log();
+        const std::size_t first = lines.size() - std::min(lines.size(), lines_each);
+        text += fmt::format("{}:\n", each->name());
+        for (std::size_t i = first; i < lines.size(); ++i) {
+            text += "  " + lines[i];
+        }
+    }
+    return text;
 }
 
 }  // namespace weir::io::sim

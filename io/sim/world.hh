@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 
 #include <weir/core/future.hh>
 #include <weir/core/host.hh>
+#include <weir/core/log.hh>
 #include <weir/io/sim/machine.hh>
 
 namespace weir::io::sim {
@@ -21,6 +23,23 @@ namespace weir::io::sim {
 using application = std::function<future<>(weir::host&)>;
 
 class world;
+
+/// What a simulated process logs: kept, the last lines of it, and part of the trace.
+class host_log final : public log_sink {
+  public:
+    static constexpr std::size_t lines_kept = 1000;
+
+    host_log(engine& shared, std::uint32_t host, log_sink* also) noexcept
+        : _engine(shared), _host(host), _also(also) {}
+    void write(const log_line& line) noexcept override;
+    const std::deque<std::string>& lines() const noexcept { return _lines; }
+
+  private:
+    engine& _engine;
+    std::uint32_t _host;
+    log_sink* _also;
+    std::deque<std::string> _lines;
+};
 
 /// A host of a world: its machine, and the program that it runs.
 class sim_host {
@@ -43,6 +62,8 @@ class sim_host {
     sockaddr_storage at(std::uint16_t port) const noexcept { return _machine.at(port); }
     class disk& disk() noexcept { return _machine.disk(); }
     class machine& machine() noexcept { return _machine; }
+    /// What its processes logged last.
+    const std::deque<std::string>& log() const noexcept { return _log.lines(); }
     /// The running process; null if there is none.
     weir::host* process() noexcept { return _process; }
 
@@ -56,6 +77,7 @@ class sim_host {
     void ended(future<>& done);
 
     world& _world;
+    host_log _log;
     const host_options _options;
     class machine _machine;
     application _program;
@@ -131,6 +153,8 @@ class world {
     trace& log() noexcept { return _engine.log; }
     /// Seed, time, events and faults, for people.
     std::string report() const;
+    /// The last lines that each host logged.
+    std::string logs(std::size_t lines_each = 20) const;
 
   private:
     friend class sim_host;

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstring>
+#include <thread>
+
 #include <doctest/doctest.h>
 #include <sim/echo.hh>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <weir/core/coroutine.hh>
+#include <weir/io/run.hh>
 #include <weir/io/sim/replay.hh>
 
 namespace sim = weir::io::sim;
@@ -55,9 +61,61 @@ sim::world_options rough(std::uint64_t seed) {
     return options;
 }
 
+// A port of the loopback that nobody listens on now.
+sockaddr_storage free_port() {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
+    socklen_t length = sizeof address;
+    REQUIRE(::bind(fd, reinterpret_cast<sockaddr*>(&address), length) == 0);
+    REQUIRE(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &length) == 0);
+    ::close(fd);
+    sockaddr_storage result{};
+    std::memcpy(&result, &address, sizeof address);
+    return result;
+}
+
+weir::io::run_options two_threads(weir::log_sink& log) {
+    weir::io::run_options options;
+    options.placement.shards = 2;
+    options.placement.allow_overcommit = true;
+    options.pin = false;
+    options.handle_signals = false;
+    options.host.log = &log;
+    return options;
+}
+
 }  // namespace
 
 TEST_SUITE("sim/echo") {
+    TEST_CASE("the same two functions echo on io_uring over the real loopback") {
+        echo_options options;
+        options.server = free_port();
+        echo_totals served;
+        echo_totals asked;
+        weir::capturing_log_sink log;
+        int server_status = -1;
+        std::thread server([&] {
+            server_status = weir::io::run(two_threads(log), [&](weir::host& host) {
+                return echo_server(host, options).then([&](echo_totals all) { served = all; });
+            });
+        });
+        const int client_status = weir::io::run(two_threads(log), [&](weir::host& host) {
+            return echo_client(host, options).then([&](echo_totals all) { asked = all; });
+        });
+        server.join();
+        for (const std::string& line : log.lines()) {
+            CAPTURE(line);
+            CHECK(line.find("level=error") == std::string::npos);
+        }
+        CHECK(client_status == 0);
+        CHECK(server_status == 0);
+        CHECK(served.connections == 6);
+        CHECK(served.bytes == asked.bytes);
+        CHECK(served.hops > 0);
+    }
+
     TEST_CASE("two hosts of two shards echo through rings and sockets, each run twice alike") {
         const auto result = sim::explore(1, 20, calm, echo_scenario, true);
         MESSAGE(result.report());
