@@ -2,6 +2,7 @@
 #include <weir/core/host.hh>
 
 #include <weir/core/assert.hh>
+#include <weir/core/sharded.hh>
 
 namespace weir {
 
@@ -69,6 +70,38 @@ void host::request_stop() {
 future<> host::until_stop() {
     WEIR_ASSERT(this_shard().id() == 0);
     return stop_requested() ? make_ready_future() : _stop.get_future();
+}
+
+namespace {
+
+// Shard 0 gives out the names and numbers, so that two that come at once differ.
+scheduling_group define_next_group(const std::string& name, unsigned shares) {
+    scheduler& own = this_shard().scheduler();
+    for (std::size_t index = 0; index < own.group_count(); ++index) {
+        if (own.name({static_cast<std::uint8_t>(index)}) == name) {
+            throw error("create", "scheduling group " + name, errc::duplicate);
+        }
+    }
+    if (own.group_count() == scheduler::max_groups) {
+        throw error("create", "scheduling group " + name, errc::limit_exceeded);
+    }
+    const scheduling_group created{static_cast<std::uint8_t>(own.group_count())};
+    own.define(created, name, shares);
+    return created;
+}
+
+}  // namespace
+
+future<scheduling_group> host::create_group(std::string name, unsigned shares) {
+    const auto created =
+        co_await on(0, [&name, shares] { return define_next_group(name, shares); });
+    co_await on_all(
+        [&name, shares, created] { this_shard().scheduler().define(created, name, shares); });
+    co_return created;
+}
+
+future<> host::set_group_shares(scheduling_group group, unsigned shares) {
+    return on_all([group, shares] { this_shard().scheduler().set_shares(group, shares); });
 }
 
 }  // namespace weir

@@ -52,6 +52,14 @@ class host {
     unsigned shard_count() const noexcept { return _options.shards; }
     shard& at(shard_id id) noexcept { return *_shards[id]; }
 
+    /// Makes a scheduling group on every shard. See with_group() in group.hh.
+    /// fails    errc::duplicate for a name that exists; errc::limit_exceeded above
+    ///          scheduler::max_groups
+    /// thread   any shard of this host
+    future<scheduling_group> create_group(std::string name, unsigned shares);
+    /// Changes the shares of a group on every shard.
+    future<> set_group_shares(scheduling_group group, unsigned shares);
+
     /// thread   any
     weir::log_sink& log_sink() noexcept { return *_log; }
 

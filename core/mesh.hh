@@ -21,7 +21,8 @@ class call_record;
 /// can't wait for each other for ever; beyond the last level a call fails as overloaded.
 struct mesh_options {
     static constexpr unsigned depths = 4;
-    unsigned call_credits = 128;  ///< level 0; each deeper level has half, at least 8
+    unsigned call_credits = 128;       ///< level 0; each deeper level has half, at least 8
+    std::size_t foreign_calls = 4096;  ///< of threads without a shard, waiting for one shard
 
     unsigned credits(unsigned depth) const noexcept {
         return call_credits >> depth > 8 ? call_credits >> depth : 8;
@@ -77,6 +78,8 @@ struct mesh_counters {
     std::uint64_t wakeups = 0;
     std::uint64_t credit_waits = 0;
     std::uint64_t calls_refused = 0;  ///< too deep
+    std::uint64_t foreign_calls = 0;
+    std::uint64_t foreign_refused = 0;  ///< too many at once
 };
 
 /// What a foreign thread wants done on a shard.
@@ -88,7 +91,7 @@ class foreign_work {
 
 /// One shard's end of the mesh: for each peer a ring of requests and one of replies out, whose
 /// memory is this shard's, and readers of the peer's two rings in.
-/// thread   the owning shard, except post()
+/// thread   the owning shard, except post() and try_post()
 class mesh_port {
   public:
     mesh_port(shard& owner, unsigned peers, const mesh_options& options);
@@ -116,10 +119,14 @@ class mesh_port {
     void publish();
 
     /// Has `work` run on this shard.
+    /// returns  false when mesh_options::foreign_calls wait already; `work` was not taken
+    /// thread   any
+    [[nodiscard]] bool try_post(std::unique_ptr<foreign_work>& work);
+    /// For the few that a host itself posts, which must not be refused.
     /// thread   any
     void post(std::unique_ptr<foreign_work> work);
 
-    const mesh_counters& counters() const noexcept { return _counters; }
+    mesh_counters counters() const;
     /// Calls in line for a credit to `peer`.
     std::size_t waiting(shard_id peer) const noexcept;
 
@@ -133,6 +140,7 @@ class mesh_port {
     void push(lane& to, call_record& record);
     void touch(lane& to);
     void flush(lane& to);
+    bool add_foreign(std::unique_ptr<foreign_work>& work, std::size_t limit);
     bool drain_lane(lane& from, instant until);
     void drain_foreign();
     void return_credit(lane& to, unsigned depth);
@@ -145,7 +153,8 @@ class mesh_port {
     mesh_counters _counters;
     std::vector<metrics::registration> _metrics;
 
-    std::mutex _foreign_lock;
+    mutable std::mutex _foreign_lock;
+    std::uint64_t _foreign_refused = 0;
     std::vector<std::unique_ptr<foreign_work>> _foreign;
 };
 

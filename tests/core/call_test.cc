@@ -98,21 +98,4 @@ TEST_SUITE("core/call") {
             }
         });
     }
-
-    TEST_CASE("a foreign thread's work runs on the shard it names") {
-        struct noting final : foreign_work {
-            explicit noting(promise<shard_id>& p) : done(p) {}
-            void run() noexcept override { done.set_value(this_shard().id()); }
-            promise<shard_id>& done;
-        };
-        test::run_threads(1, []() -> future<> {
-            promise<shard_id> done;
-            future<shard_id> ran = done.get_future();
-            std::thread foreign([&done, &port = this_shard().port()] {
-                port.post(std::make_unique<noting>(done));
-            });
-            CHECK(co_await std::move(ran) == 0);
-            foreign.join();
-        });
-    }
 }

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <atomic>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <tests/support/bare_host.hh>
+
+#include <weir/core/foreign.hh>
+#include <weir/core/group.hh>
+#include <weir/core/sharded.hh>
+
+using namespace weir;
+
+namespace {
+
+struct tally {
+    std::atomic<int> built = 0;
+    std::atomic<int> stopped = 0;
+    std::atomic<int> destroyed = 0;
+};
+
+struct counter {
+    counter(tally* kept, std::string name, int refusing = -1)
+        : kept(kept), name(std::move(name)), home(this_shard().id()) {
+        if (static_cast<int>(home) == refusing) {
+            throw std::runtime_error("no room on this shard");
+        }
+        ++kept->built;
+    }
+    ~counter() {
+        CHECK(this_shard().id() == home);
+        ++kept->destroyed;
+    }
+    future<> stop() {
+        CHECK(this_shard().id() == home);
+        co_await yield();
+        ++kept->stopped;
+        if (fail_stop) {
+            throw std::runtime_error("stuck");
+        }
+    }
+
+    tally* kept;
+    std::string name;
+    shard_id home;
+    int value = 0;
+    bool fail_stop = false;
+};
+
+}  // namespace
+
+TEST_SUITE("core/sharded") {
+    TEST_CASE("on_all calls on every shard and fails as the lowest that failed") {
+        test::run_threads(3, []() -> future<> {
+            std::vector<unsigned> seen(3);
+            co_await on_all([&seen] { seen[this_shard().id()] = this_shard().id() + 1; });
+            CHECK(seen == std::vector<unsigned>{1, 2, 3});
+            try {
+                co_await on_all([]() -> future<> {
+                    co_await yield();
+                    if (this_shard().id() != 0) {
+                        throw std::runtime_error(std::to_string(this_shard().id()));
+                    }
+                });
+                FAIL("on_all must fail");
+            } catch (const std::runtime_error& e) {
+                CHECK(std::string(e.what()) == "1");
+            }
+        });
+    }
+
+    TEST_CASE("each instance is built, used, stopped and destroyed on its own shard") {
+        tally kept;
+        test::run_threads(3, [&kept]() -> future<> {
+            sharded<counter> counters;
+            co_await counters.start(&kept, std::string(40, 'n'));
+            CHECK(counters.local().home == 0);
+            CHECK(co_await counters.invoke_on(2, [](counter& c) { return c.home; }) == 2);
+            co_await counters.invoke_on_all([](counter& c) -> future<> {
+                co_await yield();
+                c.value = static_cast<int>(c.home) + 1;
+            });
+            const auto values = co_await counters.map([](counter& c) { return c.value; });
+            CHECK(values == std::vector<int>{1, 2, 3});
+            const auto names = co_await counters.map_reduce(
+                [](counter& c) { return c.name + std::to_string(c.value); }, std::string(),
+                [](std::string sum, std::string each) { return sum + each.back(); });
+            CHECK(names == "123");
+            co_await counters.stop();
+            co_await counters.stop();
+        });
+        CHECK(kept.built == 3);
+        CHECK(kept.stopped == 3);
+        CHECK(kept.destroyed == 3);
+    }
+
+    TEST_CASE("an instance that cannot be built leaves none, and start may be tried again") {
+        tally kept;
+        test::run_threads(2, [&kept]() -> future<> {
+            sharded<counter> counters;
+            try {
+                co_await counters.start(&kept, "one", 1);
+                FAIL("start must fail");
+            } catch (const std::runtime_error& e) {
+                CHECK(std::string(e.what()) == "no room on this shard");
+            }
+            CHECK_FALSE(counters.started());
+            CHECK(kept.destroyed == 1);
+            co_await counters.start(&kept, "two");
+            co_await counters.stop();
+        });
+        CHECK(kept.destroyed == 3);
+    }
+
+    TEST_CASE("an instance whose stop fails is destroyed all the same") {
+        tally kept;
+        test::run_threads(2, [&kept]() -> future<> {
+            sharded<counter> counters;
+            co_await counters.start(&kept, "name");
+            counters.local().fail_stop = true;
+            try {
+                co_await counters.stop();
+                FAIL("stop must fail");
+            } catch (const std::runtime_error&) {
+            }
+        });
+        CHECK(kept.stopped == 2);
+        CHECK(kept.destroyed == 2);
+    }
+}
+
+TEST_SUITE("core/group") {
+    TEST_CASE("a group is known on every shard, and its work runs and is counted in it") {
+        test::run_threads(2, []() -> future<> {
+            host& here = this_host();
+            const scheduling_group batch = co_await here.create_group("batch", 200);
+            const scheduling_group other = co_await here.create_group("other", 100);
+            CHECK(batch.index != other.index);
+            const scheduling_group seen =
+                co_await with_group(batch, []() -> future<scheduling_group> {
+                    co_await yield();
+                    co_return co_await on(1, [] {
+                        CHECK(this_shard().scheduler().name(this_shard().context().group) ==
+                              "batch");
+                        return this_shard().context().group;
+                    });
+                });
+            CHECK(seen == batch);
+            CHECK(this_shard().context().group.index == 0);
+            CHECK(this_shard().scheduler().counters(batch).tasks >= 2);
+            co_await here.set_group_shares(batch, 300);
+            CHECK(co_await with_group(scheduling_group{0}, [] { return 7; }) == 7);
+        });
+    }
+
+    TEST_CASE("a group's name is unique and the number of groups has a limit") {
+        test::run_threads(2, []() -> future<> {
+            host& here = this_host();
+            errc cause{};
+            auto create = [&](std::string name) -> future<> {
+                try {
+                    co_await here.create_group(std::move(name), 100);
+                } catch (const error& e) {
+                    cause = static_cast<errc>(e.code().value());
+                }
+            };
+            co_await create("main");
+            CHECK(cause == errc::duplicate);
+            cause = {};
+            for (unsigned i = 1; i < scheduler::max_groups; ++i) {
+                co_await create("group " + std::to_string(i));
+            }
+            CHECK(cause == errc{});
+            co_await create("one too many");
+            CHECK(cause == errc::limit_exceeded);
+        });
+    }
+}
+
+TEST_SUITE("core/foreign") {
+    TEST_CASE("a thread without a shard calls one and gets the value or the failure") {
+        test::run_threads(2, []() -> future<> {
+            promise<> done;
+            future<> ended = done.get_future();
+            std::thread foreign([&done, &owner = this_host()] {
+                CHECK(call_from_outside(owner, 1, [] { return this_shard().id(); }).get() == 1);
+                auto text = std::string(100, 't');
+                CHECK(call_from_outside(owner, 1, [text]() -> future<std::string> {
+                          co_await yield();
+                          co_return text;
+                      }).get() == text);
+                auto failing =
+                    call_from_outside(owner, 0, [] { throw std::runtime_error("silt"); });
+                CHECK_THROWS_WITH(failing.get(), "silt");
+                call_from_outside(owner, 0, [&done] { done.set_value(); });
+            });
+            co_await std::move(ended);
+            foreign.join();
+        });
+    }
+
+    TEST_CASE("calls from outside above the limit are refused, not queued") {
+        host_options options;
+        options.mesh.foreign_calls = 2;
+        test::bare_poller outside;
+        host owner(options);
+        shard& only = owner.add_shard(0, outside);
+        owner.connect();
+        std::vector<std::future<int>> results;
+        for (int i = 0; i < 3; ++i) {
+            results.push_back(call_from_outside(owner, 0, [i] { return i; }));
+        }
+        CHECK_THROWS_AS(results[2].get(), error);
+        CHECK(only.port().counters().foreign_refused == 1);
+        const shard_scope scope(&only);
+        only.turn();
+        CHECK(results[0].get() == 0);
+        CHECK(results[1].get() == 1);
+    }
+}
