@@ -58,9 +58,17 @@ struct pooled {
     }
 };
 
-/// Suspends the current fiber until `f`, which is pending, is settled. Defined in fiber.cc.
+// In fiber.cc, so that only who starts fibers includes fiber.hh.
+/// The current fiber; that there is one is asserted.
+task& running_fiber() noexcept;
+void suspend_fiber() noexcept;
+
+/// Suspends the current fiber until `awaited`, which is pending, is settled.
 template <typename T>
-void wait_in_fiber(future<T>& f);
+void wait_in_fiber(future<T>& awaited) noexcept {
+    awaited.set_waiter(running_fiber());
+    suspend_fiber();
+}
 
 }  // namespace detail
 

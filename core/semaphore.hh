@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <utility>
 
-#include <weir/core/abort.hh>
+#include <weir/core/wait_line.hh>
 
 namespace weir {
 
@@ -51,15 +51,12 @@ class semaphore_units {
 /// Units that can be taken and given back. Who asks for more than there are waits in line; nobody
 /// overtakes, so that one who asks for many is not starved by many who ask for few.
 /// thread   one shard, for life
-class semaphore {
+class semaphore final : private wait_line<semaphore_units, std::size_t> {
   public:
     explicit semaphore(std::size_t units) noexcept : _available(units) {}
-    semaphore(const semaphore&) = delete;
-    semaphore& operator=(const semaphore&) = delete;
-    ~semaphore() { WEIR_ASSERT(_first == nullptr); }
 
     std::size_t available() const noexcept { return _available; }
-    std::size_t waiting() const noexcept { return _waiting; }
+    std::size_t waiting() const noexcept { return size(); }
 
     /// Takes `count` units when it is their turn.
     /// fails    with the reason of `source`, which takes the waiter out of line; errc::closed
@@ -71,7 +68,7 @@ class semaphore {
     /// Takes `count` units if they are there and nobody waits.
     /// returns  no units if not
     [[nodiscard]] semaphore_units try_acquire(std::size_t count = 1) noexcept {
-        if (_closed || _first != nullptr || _available < count) {
+        if (_closed || first() != nullptr || _available < count) {
             return {};
         }
         _available -= count;
@@ -86,34 +83,11 @@ class semaphore {
     void close() noexcept;
 
   private:
-    class waiter final : public abort_subscription, public detail::pooled {
-      public:
-        waiter(semaphore& owner, std::size_t count) noexcept : _owner(owner), _count(count) {}
-
-      private:
-        friend class semaphore;
-        void on_abort(const std::exception_ptr& reason) noexcept override {
-            semaphore& owner = _owner;
-            owner.fail(*this, reason);
-            owner.serve();  // it may have been in the way of others
-        }
-
-        semaphore& _owner;
-        std::size_t _count;
-        promise<semaphore_units> _promise;
-        waiter* _next = nullptr;
-        waiter* _previous = nullptr;
-    };
-
     future<semaphore_units> acquire(std::size_t count, abort_source* source);
     void serve() noexcept;
-    void fail(waiter& unlucky, const std::exception_ptr& reason) noexcept;
-    void leave_line(waiter& leaving) noexcept;
+    void on_leave() noexcept override { serve(); }
 
     std::size_t _available;
-    std::size_t _waiting = 0;
-    waiter* _first = nullptr;
-    waiter* _last = nullptr;
     bool _closed = false;
 };
 

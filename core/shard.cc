@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include <weir/core/fiber.hh>
 #include <weir/core/host.hh>
 #include <weir/core/log.hh>
 #include <weir/core/mesh.hh>
@@ -37,6 +38,15 @@ class shard::shard_metrics {
               [&of] { return static_cast<double>(of._pool.counters().cached_bytes); });
         gauge("weir_pool_misses", "Blocks that came from the system allocator.",
               [&of] { return static_cast<double>(of._pool.counters().misses); });
+        const fiber_counters& fibers = of._fibers->counters();
+        count("weir_fibers_started_total", "Fibers started.", fibers.started);
+        count("weir_fibers_refused_total", "Fibers that were one too many.", fibers.refused);
+        gauge("weir_fibers", "Fibers that have not ended.",
+              [&fibers] { return static_cast<double>(fibers.live); });
+        gauge("weir_fiber_stacks", "Fiber stacks mapped.",
+              [&fibers] { return static_cast<double>(fibers.stacks); });
+        gauge("weir_fiber_stack_high_water_bytes", "The most of a stack that a fiber has used.",
+              [&of] { return static_cast<double>(of._fibers->stack_high_water()); });
     }
 
   private:
@@ -63,6 +73,7 @@ shard::shard(host& owner, shard_id id, poller& outside, const shard_options& opt
       _spin(options.spin_max),
       _metrics(std::make_unique<weir::metrics>()),
       _log(std::make_unique<logger>(owner.log_sink(), "shard", owner.options().logging)),
+      _fibers(std::make_unique<fiber_pool>(_options)),
       _own_metrics(std::make_unique<shard_metrics>(*this)) {}
 
 shard::~shard() = default;

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <utility>
 
 #include <weir/core/bell.hh>
 #include <weir/core/poller.hh>
@@ -15,6 +16,7 @@
 
 namespace weir {
 
+class fiber_pool;
 class host;
 class logger;
 class mesh_port;
@@ -29,6 +31,9 @@ struct shard_options {
     bool poll_forever = false;                            ///< spin and never sleep
     duration drain_max = std::chrono::microseconds(125);  ///< calls of peers before own tasks
     std::size_t pool_cache_bytes = 256 * 1024;            ///< free blocks kept, per size
+    std::size_t fibers = 10'000;                          ///< that have not ended
+    std::size_t fiber_stack_bytes = 256 * 1024;           ///< address space; memory as touched
+    std::size_t fiber_stacks_kept = 256;                  ///< for fibers to come
 };
 
 /// What a shard has done; read by metrics and tests.
@@ -67,6 +72,7 @@ class shard {
     block_pool& pool() noexcept { return _pool; }
     timer_heap& timers() noexcept { return _timers; }
     weir::scheduler& scheduler() noexcept { return _scheduler; }
+    fiber_pool& fibers() noexcept { return *_fibers; }
     mesh_port& port() noexcept { return *_port; }
     const shard_counters& counters() const noexcept { return _counters; }
     /// Where this shard's parts register what they count; see metrics.hh.
@@ -114,6 +120,10 @@ class shard {
     }
     void end_inline() noexcept { --_inline_runs; }
     void count_inline() noexcept { ++_inline_runs; }
+    /// For fibers, which stop in the middle of inline runs and go on in another task.
+    unsigned exchange_inline_runs(unsigned other) noexcept {
+        return std::exchange(_inline_runs, other);
+    }
 
     /// A failed future went unseen: counts it and logs it with a backtrace.
     void report_ignored(const std::exception_ptr& failure) noexcept;
@@ -162,6 +172,7 @@ class shard {
     duration _spin{};
     std::unique_ptr<weir::metrics> _metrics;
     std::unique_ptr<logger> _log;
+    std::unique_ptr<fiber_pool> _fibers;
     std::unique_ptr<shard_metrics> _own_metrics;  // goes before _metrics
 
     weir::bell _bell;  // its own line: others write it

@@ -40,6 +40,9 @@ class task {
     explicit task(task_context context) noexcept : _context(context) {}
     ~task() = default;
 
+    /// For tasks that are used again.
+    void set_context(task_context context) noexcept { _context = context; }
+
   private:
     friend class task_queue;
     friend class shard;
