@@ -12,6 +12,10 @@
 
 namespace weir::io {
 
+namespace {
+constexpr std::size_t smallest_sector = 512;
+}
+
 aligned_buffer::aligned_buffer(std::size_t bytes)
     : _size((bytes + alignment - 1) / alignment * alignment) {
     _data.reset(static_cast<std::byte*>(::operator new(_size, std::align_val_t(alignment))));
@@ -22,11 +26,12 @@ void aligned_buffer::free_aligned::operator()(std::byte* memory) const noexcept 
     ::operator delete(memory, std::align_val_t(alignment));
 }
 
-file::file(int fd, std::string path, bool data_sync) noexcept
-    : _fd(fd), _data_sync(data_sync), _path(std::move(path)) {}
+file::file(int fd, std::string path, const options& how) noexcept
+    : _fd(fd), _direct(how.direct), _data_sync(how.data_sync), _path(std::move(path)) {}
 
 file::file(file&& other) noexcept
     : _fd(std::exchange(other._fd, -1)),
+      _direct(other._direct),
       _data_sync(other._data_sync),
       _stopped(other._stopped),
       _path(std::move(other._path)) {}
@@ -35,6 +40,7 @@ file& file::operator=(file&& other) noexcept {
     if (this != &other) {
         file old(std::move(*this));
         _fd = std::exchange(other._fd, -1);
+        _direct = other._direct;
         _data_sync = other._data_sync;
         _stopped = other._stopped;
         _path = std::move(other._path);
@@ -57,7 +63,7 @@ future<file> file::open(std::string path, options how) {
     request.direct = how.direct;
     request.data_sync = how.data_sync;
     const std::int32_t fd = co_await submit_or_fail(request, "open", path);
-    co_return file(fd, std::move(path), how.data_sync);
+    co_return file(fd, std::move(path), how);
 }
 
 void file::check_usable(const char* operation) const {
@@ -75,10 +81,11 @@ future<std::size_t> file::read(std::uint64_t offset, std::span<std::byte> into) 
         const iovec part{into.data() + done, into.size() - done};
         const std::int32_t count =
             co_await submit_or_fail(op::read{_fd, offset + done, &part, 1}, "read", _path);
-        if (count == 0) {
+        done += static_cast<std::size_t>(count);
+        // O_DIRECT goes on only where it may, at a sector: a count that is none is the file's end.
+        if (count == 0 || (_direct && done % smallest_sector != 0)) {
             break;
         }
-        done += static_cast<std::size_t>(count);
     }
     co_return done;
 }

@@ -83,11 +83,12 @@ class file {
     bool stopped() const noexcept { return _stopped; }
 
   private:
-    file(int fd, std::string path, bool data_sync) noexcept;
+    file(int fd, std::string path, const options& how) noexcept;
     future<> write_all(std::uint64_t offset, std::vector<iovec> from);
     void check_usable(const char* operation) const;
 
     int _fd = -1;
+    bool _direct = false;
     bool _data_sync = false;
     bool _stopped = false;
     std::string _path;

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/storage/active_segment.hh>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <broker/storage/names.hh>
+
+#include <weir/core/assert.hh>
+#include <weir/core/coroutine.hh>
+#include <weir/core/host.hh>
+
+namespace weir::broker {
+
+namespace {
+
+constexpr std::size_t zero_block = 64 << 10;
+constexpr unsigned zero_blocks_per_write = 4;  // a commit waits behind one of these at most
+alignas(page_size) constinit const std::byte zeros[zero_block]{};
+
+}  // namespace
+
+active_segment::active_segment(io::file file, std::uint64_t end, std::uint64_t zeroed,
+                               const log_options& options, log_metrics& metrics)
+    : _file(std::move(file)),
+      _end(end),
+      _zeroed(zeroed),
+      _step(options.zero_ahead_min_bytes),
+      _tail_page(page_size),
+      _options(options),
+      _metrics(metrics) {}
+
+future<std::unique_ptr<active_segment>> active_segment::create(std::string directory,
+                                                               std::int64_t base_offset,
+                                                               const log_options& options,
+                                                               log_metrics& metrics) {
+    io::file file = co_await io::file::open(segment_path(directory, base_offset, log_suffix),
+                                            {.mode = io::op::access::read_write,
+                                             .create = true,
+                                             .truncate = true,
+                                             .direct = options.direct,
+                                             .data_sync = true});
+    std::unique_ptr<active_segment> created(
+        new active_segment(std::move(file), 0, 0, options, metrics));
+    co_await created->make_room(1);
+    if (!this_host().canary("missing-directory-sync")) {
+        co_await io::sync_directory(directory);
+    }
+    co_return created;
+}
+
+future<std::unique_ptr<active_segment>> active_segment::resume(std::string directory,
+                                                               const segment& of,
+                                                               const log_options& options,
+                                                               log_metrics& metrics) {
+    const std::string path = segment_path(directory, of.base_offset, log_suffix);
+    io::file file = co_await open_segment_file(path, options, io::op::access::read_write, true);
+    const std::uint64_t tail = page_floor(of.size);
+    std::uint64_t zeroed = tail;
+    if (this_host().canary("stale-batch")) {
+        zeroed = std::max(tail, page_floor(co_await file.size()));
+    }
+    std::unique_ptr<active_segment> resumed(
+        new active_segment(std::move(file), of.size, zeroed, options, metrics));
+    if (of.size > tail) {
+        co_await resumed->_file.read(tail, resumed->_tail_page.span());
+        std::memset(resumed->_tail_page.data() + (of.size - tail), 0, page_size - (of.size - tail));
+    }
+    co_return resumed;
+}
+
+future<> active_segment::make_room(std::uint64_t bytes) {
+    const std::uint64_t needed = _end + bytes;
+    _metrics.commits_delayed += _zeroed < needed ? 1 : 0;
+    while (_zeroed < needed) {
+        if (!zeroing()) {
+            _zeroing = zero_ahead(next_zeroed_end(needed));
+        }
+        co_await std::exchange(_zeroing, {});
+    }
+}
+
+bool active_segment::zeroing() {
+    if (_zeroing.valid() && _zeroing.available()) {
+        // If it failed in the background, whoever needs the space tries again and hears of it.
+        std::move(_zeroing).ignore();
+        _zeroing = {};
+    }
+    return _zeroing.valid();
+}
+
+std::uint64_t active_segment::next_zeroed_end(std::uint64_t needed) const noexcept {
+    // Not beyond where the segment will be rolled, unless one batch needs it.
+    const std::uint64_t ahead =
+        std::min(std::max(_zeroed, _end) + _step, page_ceiling(_options.segment_bytes));
+    return page_ceiling(std::max(ahead, needed));
+}
+
+// A descriptor without O_DSYNC: many writes, one sync. The space is reserved first, so that a full
+// disk says so before anything else happens, and the writes then change no size.
+future<> active_segment::zero_ahead(std::uint64_t until) {
+    const std::uint64_t from = page_ceiling(std::max(_zeroed, _end));
+    io::file file = co_await open_segment_file(_file.path(), _options, io::op::access::write);
+    co_await file.allocate(_zeroed, until - _zeroed);
+    for (std::uint64_t at = from; at < until;) {
+        std::vector<iovec> blocks;
+        std::uint64_t length = 0;
+        while (blocks.size() < zero_blocks_per_write && at + length < until) {
+            const std::uint64_t block = std::min<std::uint64_t>(zero_block, until - at - length);
+            // The kernel only reads through this pointer; iovec has no const of its own.
+            blocks.push_back({const_cast<std::byte*>(zeros), block});
+            length += block;
+        }
+        co_await file.write(at, std::move(blocks));
+        at += length;
+    }
+    co_await file.sync(true);
+    co_await file.close();
+    _metrics.zeroed_bytes += until - from;
+    _zeroed = until;
+    _step = std::min(_step * 2, _options.zero_ahead_max_bytes);
+}
+
+frozen_commit active_segment::freeze(std::span<const std::span<const std::byte>> batches) {
+    std::size_t bytes = 0;
+    for (const auto each : batches) {
+        bytes += each.size();
+    }
+    WEIR_ASSERT(_end + bytes <= _zeroed);
+    const std::uint64_t position = page_floor(_end);
+    const std::size_t tail = _end - position;
+    auto pages = std::make_shared<io::aligned_buffer>(tail + bytes);
+    std::memcpy(pages->data(), _tail_page.data(), tail);
+    std::byte* to = pages->data() + tail;
+    for (const auto each : batches) {
+        std::memcpy(to, each.data(), each.size());
+        to += each.size();
+    }
+    WEIR_ASSERT(to == pages->data() + tail + bytes);
+
+    frozen_commit frozen{pages, position, {pages->data() + tail, bytes}, _end};
+    _end += bytes;
+    const std::size_t new_tail = _end - page_floor(_end);
+    std::memcpy(_tail_page.data(), to - new_tail, new_tail);
+    return frozen;
+}
+
+future<> active_segment::write(const frozen_commit& commit) {
+    ++_metrics.commits;
+    _metrics.commit_bytes += commit.pages->size();
+    if (_zeroed - _end < _step / 2 && !zeroing() &&
+        _zeroed < page_ceiling(_options.segment_bytes)) {
+        _zeroing = zero_ahead(next_zeroed_end(_zeroed));
+    }
+    return _file.write(commit.position, commit.pages->span());
+}
+
+future<> active_segment::close() {
+    if (_zeroing.valid()) {
+        // Zeros that could not be written don't matter any more.
+        co_await std::exchange(_zeroing, {}).then_wrapped([](future<> ended) {
+            std::move(ended).ignore();
+        });
+    }
+    co_await _file.close();
+}
+
+}  // namespace weir::broker

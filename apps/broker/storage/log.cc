@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/storage/log.hh>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include <broker/protocol/batch.hh>
+
+#include <weir/core/assert.hh>
+#include <weir/core/coroutine.hh>
+#include <weir/core/host.hh>
+#include <weir/core/log.hh>
+
+namespace weir::broker {
+
+namespace {
+
+error cause_of(const std::exception_ptr& failure, std::string_view operation,
+               const std::string& subject) {
+    try {
+        std::rethrow_exception(failure);
+    } catch (const error& e) {
+        return {operation, subject + ": " + e.what(), e.code()};
+    } catch (const std::exception& e) {
+        return {operation, subject + ": " + e.what(),
+                std::error_code(EIO, std::generic_category())};
+    }
+}
+
+/// Whether nothing happened but that there was no space. A sync that says so has lost data.
+bool is_full_disk(const std::exception_ptr& failure) {
+    try {
+        std::rethrow_exception(failure);
+    } catch (const error& e) {
+        return e.is_errno(ENOSPC) && !e.operation().starts_with("sync");
+    } catch (...) {
+        return false;
+    }
+}
+
+}  // namespace
+
+log::log(std::string directory, log_options options, recent_memory& recent)
+    : _directory(std::move(directory)),
+      _options(options),
+      _recent(recent),
+      _background(std::make_unique<gate>()) {
+    _options.check();
+}
+
+log::~log() {
+    WEIR_ASSERT(_closed);
+}
+
+future<std::unique_ptr<log>> log::open(std::string directory, log_options options,
+                                       recent_memory& recent) {
+    std::unique_ptr<log> opened(new log(std::move(directory), options, recent));
+    opened->_closed = true;  // until it is whole
+    co_await opened->recover_segments();
+    opened->_closed = false;
+    co_return opened;
+}
+
+// Step 1: offsets are given in the order of the calls, and the append stands in line.
+future<append_result> log::append(std::vector<std::byte> batches) {
+    if (_closed) {
+        return make_failed_future<append_result>(error("append", _directory, errc::closed));
+    }
+    if (stopped()) {
+        ++_metrics.appends_failed;
+        return make_failed_future<append_result>(
+            cause_of(_failure, "append", _directory + " (stopped until it is reopened)"));
+    }
+    if (_metrics.waiting_bytes > 0 &&
+        _metrics.waiting_bytes + batches.size() > _options.max_waiting_bytes) {
+        ++_metrics.appends_refused;
+        return make_failed_future<append_result>(error("append", _directory, errc::overloaded));
+    }
+    const std::int64_t base_offset = _next_offset;
+    try {
+        _next_offset = assign_offsets(batches);
+    } catch (...) {
+        return make_failed_future<append_result>(std::current_exception());
+    }
+    ++_metrics.appends;
+    _metrics.append_bytes += batches.size();
+    _metrics.waiting_bytes += batches.size();
+    _pending.push_back({std::move(batches), base_offset, {}});
+    future<append_result> result = _pending.back().done.get_future();
+    start_committing();
+    return result;
+}
+
+std::int64_t log::assign_offsets(std::span<std::byte> batches) {
+    // All are checked before any is changed.
+    protocol::batch_walk check(batches);
+    std::size_t count = 0;
+    while (const auto batch = check.next()) {
+        if (batch->bytes().size() > _options.max_batch_bytes) {
+            throw error("append", _directory + " (max_batch_bytes)", errc::limit_exceeded);
+        }
+        if (batch->last_offset_delta() < 0) {
+            throw error("append", _directory, errc::malformed);
+        }
+        ++count;
+    }
+    if (count == 0 || check.stopped() != protocol::batch_walk::stop::end) {
+        throw error("append", _directory, errc::malformed);
+    }
+    if (batches.size() > _options.max_commit_bytes) {
+        throw error("append", _directory + " (max_commit_bytes)", errc::limit_exceeded);
+    }
+    std::int64_t next = _next_offset;
+    protocol::batch_walk walk(batches);
+    while (const auto batch = walk.next()) {
+        const std::size_t at = batch->bytes().data() - batches.data();
+        const std::span<std::byte> bytes = batches.subspan(at, batch->bytes().size());
+        protocol::patch_base_offset(bytes, next);
+        protocol::patch_leader_epoch(bytes, _options.leader_epoch);
+        next += std::int64_t{batch->last_offset_delta()} + 1;
+    }
+    return next;
+}
+
+void log::start_committing() {
+    // Two at a time is a deliberate bug: both write the tail page.
+    const unsigned limit = this_host().canary("overlapping-tail-writes") && _active ? 2 : 1;
+    if (_commits_running < limit) {
+        ++_commits_running;
+        // It tells its failures to those who wait for the appends.
+        commit_pending(_background->hold()).ignore();
+    }
+}
+
+// Step 2: one commit after the other, until nothing waits.
+future<> log::commit_pending(gate::holder inside) {
+    while (!_pending.empty()) {
+        std::exception_ptr failure;
+        try {
+            co_await commit_next();
+        } catch (...) {
+            failure = std::current_exception();
+        }
+        if (failure) {
+            is_full_disk(failure) ? refuse_pending(failure) : stop(failure);
+        }
+    }
+    --_commits_running;
+}
+
+// Steps 3 to 6: room, the frozen copy, the write, the answer.
+future<> log::commit_next() {
+    co_await prepare_segment();
+    std::size_t bytes = 0;
+    const std::size_t count = select_appends(bytes);
+    co_await _active->make_room(bytes);
+    commit next = freeze(count);
+    if (this_host().canary("acknowledge-early")) {
+        publish(next);
+        co_await _active->write(next.frozen);
+        co_return;
+    }
+    std::exception_ptr failure;
+    try {
+        co_await _active->write(next.frozen);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (!failure) {
+        publish(next);
+        co_return;
+    }
+    for (auto each = next.appends.rbegin(); each != next.appends.rend(); ++each) {
+        _pending.push_front(std::move(*each));  // they fail with those behind them
+    }
+    stop(failure);
+}
+
+/// How many of those in line the next write takes.
+std::size_t log::select_appends(std::size_t& bytes) const noexcept {
+    std::size_t count = 0;
+    for (const pending_append& each : _pending) {
+        const std::size_t with = bytes + each.batches.size();
+        const bool fits =
+            with <= _options.max_commit_bytes && _active->end() + with <= _options.segment_bytes;
+        if (count > 0 && !fits) {
+            break;
+        }
+        bytes = with;
+        ++count;
+    }
+    return count;
+}
+
+log::commit log::freeze(std::size_t count) {
+    commit next;
+    std::vector<std::span<const std::byte>> batches;
+    for (; count > 0; --count) {
+        next.appends.push_back(std::move(_pending.front()));
+        _pending.pop_front();
+        batches.emplace_back(next.appends.back().batches);
+    }
+    next.base_offset = next.appends.front().base_offset;
+    next.next_offset = _pending.empty() ? _next_offset : _pending.front().base_offset;
+    next.frozen = _active->freeze(batches);
+    return next;
+}
+
+void log::publish(commit& durable) {
+    segment& into = *_segments.back();
+    protocol::batch_walk walk(durable.frozen.batches);
+    std::uint64_t position = durable.frozen.batches_position;
+    while (const auto batch = walk.next()) {
+        into.index.add(*batch, position);
+        position += batch->bytes().size();
+    }
+    into.size = std::max(into.size, position);
+    into.next_offset = std::max(into.next_offset, durable.next_offset);
+    _end_offset = into.next_offset;
+    _recent.add(durable.base_offset, durable.next_offset,
+                {durable.frozen.pages, durable.frozen.batches});
+    for (pending_append& each : durable.appends) {
+        _metrics.waiting_bytes -= each.batches.size();
+        each.done.set_value(append_result{.base_offset = each.base_offset});
+    }
+    notify();
+}
+
+/// Fails all that wait, and forgets their offsets: nothing of them is on disk.
+void log::refuse_pending(const std::exception_ptr& why) {
+    for (pending_append& each : _pending) {
+        ++_metrics.appends_failed;
+        _metrics.waiting_bytes -= each.batches.size();
+        each.done.set_failure(std::make_exception_ptr(cause_of(why, "append", _directory)));
+    }
+    _pending.clear();
+    _next_offset = _end_offset;
+    notify();
+}
+
+void log::stop(const std::exception_ptr& why) {
+    ++_metrics.stops;
+    _failure = why;
+    shard& here = this_shard();
+    here.log().write(here.log_context(), log_level::error, "log stopped by a failed write",
+                     {{"directory", _directory}, {"cause", cause_of(why, "append", "").what()}});
+    refuse_pending(why);
+}
+
+void log::notify() noexcept {
+    for (end_listener& each : _listeners) {
+        each.end_moved();
+    }
+    while (!_waiting_for_room.empty() && _metrics.waiting_bytes < _options.max_waiting_bytes) {
+        _waiting_for_room.front().set_value();
+        _waiting_for_room.pop_front();
+    }
+}
+
+future<> log::wait_for_room() {
+    if (_metrics.waiting_bytes < _options.max_waiting_bytes) {
+        return make_ready_future();
+    }
+    _waiting_for_room.emplace_back();
+    return _waiting_for_room.back().get_future();
+}
+
+}  // namespace weir::broker

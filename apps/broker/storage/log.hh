@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <boost/intrusive/list.hpp>
+#include <boost/intrusive/list_hook.hpp>
+#include <broker/storage/active_segment.hh>
+#include <broker/storage/options.hh>
+#include <broker/storage/recent_batches.hh>
+#include <broker/storage/recovery.hh>
+#include <broker/storage/segment.hh>
+
+#include <weir/core/future.hh>
+#include <weir/core/gate.hh>
+
+namespace weir::broker {
+
+/// Hears when a log's end moves, its log stops or closes. Linked to one log at most; unlinks itself
+/// when destroyed.
+class end_listener : public boost::intrusive::list_base_hook<
+                         boost::intrusive::link_mode<boost::intrusive::auto_unlink>> {
+  public:
+    /// Must not run user code nor unlink others: it makes a task ready.
+    virtual void end_moved() noexcept = 0;
+
+  protected:
+    ~end_listener() = default;
+};
+
+/// What an append came to: its records are durable.
+struct append_result {
+    std::int64_t base_offset = 0;
+    wall_clock_ms log_append_time = -1;  ///< -1: the records keep the times of their producer
+};
+
+/// What a read came to.
+struct read_result {
+    enum class outcome : std::uint8_t {
+        ok,            ///< empty if the offset is the log's end
+        out_of_range,  ///< before the start or behind the end
+    };
+    outcome how = outcome::ok;
+    std::vector<chunk> chunks;  ///< whole batches; the first may start before the offset
+    std::size_t bytes = 0;
+    std::int64_t start_offset = 0;
+    std::int64_t end_offset = 0;
+};
+
+/// The first record that is not older than a time.
+struct timestamp_position {
+    std::int64_t offset;
+    std::int64_t timestamp;
+};
+
+/// The log of one partition: batches in segments, each acknowledged once it is on the device. One
+/// commit is in flight, written from a frozen copy; what arrives meanwhile joins the next.
+/// README.md here tells the way of a record.
+/// thread   one shard
+class log {
+  public:
+    /// Recovers what is in the directory, which must exist. Nothing is written if the last owner
+    /// closed it well; the file to append to is opened by the first append.
+    /// recent   shared with other logs of the shard; outlives the log
+    /// fails    errc::corrupt if acknowledged records may be missing
+    static future<std::unique_ptr<log>> open(std::string directory, log_options options,
+                                             recent_memory& recent);
+    log(const log&) = delete;
+    log& operator=(const log&) = delete;
+    /// Must be closed before.
+    ~log();
+
+    /// Appends one or more whole batches, checked by protocol::check_produced: gives them offsets
+    /// and writes them. Appends become durable, and their futures there, in the order of the calls.
+    /// fails    errc::overloaded beyond max_waiting_bytes: see wait_for_room();
+    ///          errc::limit_exceeded above max_batch_bytes; errc::malformed; ENOSPC, and then the
+    ///          next append tries again; after any other failure the log has stopped, and whether
+    ///          these records are in the log is known after reopen()
+    future<append_result> append(std::vector<std::byte> batches);
+    /// There when an append would not be refused as overloaded.
+    future<> wait_for_room();
+
+    /// Reads whole batches from the one that has `offset` on, never beyond the durable end.
+    /// max_bytes  of them; a first batch that is larger comes whole (KIP-74)
+    /// fails    errc::corrupt, naming file and position, rather than hand out damage
+    /// cost     none but the call for recent batches; else one or two reads of the device
+    future<read_result> read(std::int64_t offset, std::size_t max_bytes);
+    /// returns  null if all records are older
+    future<std::optional<timestamp_position>> find_timestamp(std::int64_t timestamp);
+
+    /// The first offset that can be read.
+    std::int64_t start_offset() const noexcept;
+    /// The offset after the last durable record: Kafka's high watermark here.
+    std::int64_t end_offset() const noexcept { return _end_offset; }
+    /// Bytes of durable batches.
+    std::uint64_t size_bytes() const noexcept;
+    /// Tells the listener of every change of end_offset() from now on.
+    void listen(end_listener& added) { _listeners.push_back(added); }
+
+    /// Whether a failed write or sync has stopped it: reads go on, appends fail.
+    bool stopped() const noexcept { return _failure != nullptr; }
+    /// Ends a stop: cuts or rewrites, and syncs, what was not acknowledged, as at a start.
+    future<> reopen();
+    /// Waits for what was appended, seals the last segment and closes the files. Once.
+    future<> close();
+
+    const std::string& directory() const noexcept { return _directory; }
+    const log_options& options() const noexcept { return _options; }
+    const log_metrics& metrics() const noexcept { return _metrics; }
+    std::size_t segment_count() const noexcept { return _segments.size(); }
+
+  private:
+    struct pending_append {
+        std::vector<std::byte> batches;
+        std::int64_t base_offset;
+        promise<append_result> done;
+    };
+    struct read_file {
+        std::int64_t base_offset;
+        std::shared_ptr<io::file> file;
+    };
+    /// One write on its way: the appends in it, and where the log will end.
+    struct commit {
+        std::vector<pending_append> appends;
+        std::int64_t base_offset;
+        std::int64_t next_offset;
+        frozen_commit frozen;
+    };
+
+    log(std::string directory, log_options options, recent_memory& recent);
+
+    // log.cc: the way of a record.
+    std::int64_t assign_offsets(std::span<std::byte> batches);
+    void start_committing();
+    future<> commit_pending(gate::holder inside);
+    future<> commit_next();
+    bool must_roll(const pending_append& first) noexcept;
+    std::size_t select_appends(std::size_t& bytes) const noexcept;
+    commit freeze(std::size_t count);
+    void publish(commit& durable);
+    void refuse_pending(const std::exception_ptr& why);
+    void stop(const std::exception_ptr& why);
+    void notify() noexcept;
+
+    // log_segments.cc: the files under it.
+    future<> recover_segments();
+    future<> prepare_segment();
+    future<> roll();
+    future<> seal_in_background(segment& old, std::unique_ptr<active_segment> file);
+    future<> end_background_work();
+
+    // log_read.cc
+    struct range {
+        std::int64_t base_offset;  // of the segment
+        std::uint64_t position;    // in its file
+        std::uint64_t end;
+    };
+    /// What a range holds for a read: batches, or where to look on.
+    struct window {
+        std::span<const std::byte> batches;
+        std::uint64_t position = 0;  // of the first batch that is not whole
+        std::size_t wanted = 0;      // bytes that it needs
+    };
+    segment* segment_of(std::int64_t offset) noexcept;
+    future<std::shared_ptr<io::file>> file_for(std::int64_t base_offset);
+    future<chunk> read_from_disk(const segment& from, std::int64_t offset, std::size_t max_bytes);
+    window look_at(const range& of, std::span<const std::byte> bytes, std::int64_t offset,
+                   std::size_t max_bytes);
+    error damaged_read(std::int64_t base_offset, std::uint64_t position);
+
+    const std::string _directory;
+    const log_options _options;
+    log_metrics _metrics;
+
+    segment_list _segments;
+    std::unique_ptr<active_segment> _active;  // of _segments.back(); null while that is sealed
+    bool _roll_due = false;  // until it succeeds: the new file may exist, and bear this end's name
+    future<> _sealing;       // of the segment before; empty when there is none
+    std::vector<read_file> _read_files;  // the latest used last
+
+    std::int64_t _next_offset = 0;  // of the next append
+    std::int64_t _end_offset = 0;   // durable
+    std::deque<pending_append> _pending;
+    std::deque<promise<>> _waiting_for_room;
+    unsigned _commits_running = 0;
+    recent_batches _recent;
+    boost::intrusive::list<end_listener, boost::intrusive::constant_time_size<false>> _listeners;
+
+    std::exception_ptr _failure;
+    std::unique_ptr<gate> _background;  // commits; a new one after reopen()
+    gate _readers;
+    bool _closed = false;
+};
+
+}  // namespace weir::broker

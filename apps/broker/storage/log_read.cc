@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include <broker/protocol/record.hh>
+#include <broker/storage/log.hh>
+#include <broker/storage/names.hh>
+#include <broker/storage/segment_walk.hh>
+#include <fmt/format.h>
+
+#include <weir/core/assert.hh>
+#include <weir/core/coroutine.hh>
+
+namespace weir::broker {
+
+namespace {
+
+/// Pieces of one answer that come from memory: a vectored send takes so many.
+constexpr std::size_t max_chunks = 64;
+constexpr std::size_t max_read_files = 2;
+
+}  // namespace
+
+future<read_result> log::read(std::int64_t offset, std::size_t max_bytes) {
+    read_result result{.start_offset = start_offset(), .end_offset = _end_offset};
+    if (offset < result.start_offset || offset > result.end_offset) {
+        result.how = read_result::outcome::out_of_range;
+        co_return result;
+    }
+    if (offset == result.end_offset) {
+        co_return result;
+    }
+    max_bytes = std::min(max_bytes, _options.max_read_bytes);
+    if (_recent.holds(offset)) {
+        ++_metrics.reads_from_memory;
+        result.bytes = _recent.read(offset, max_bytes, max_chunks, result.chunks);
+        co_return result;
+    }
+    ++_metrics.reads_from_disk;
+    const gate::holder inside = _readers.hold();
+    result.chunks.push_back(co_await read_from_disk(*segment_of(offset), offset, max_bytes));
+    result.bytes = result.chunks.back().bytes.size();
+    co_return result;
+}
+
+segment* log::segment_of(std::int64_t offset) noexcept {
+    const auto after = std::upper_bound(
+        _segments.begin(), _segments.end(), offset,
+        [](std::int64_t sought, const auto& each) { return sought < each->base_offset; });
+    WEIR_ASSERT(after != _segments.begin());
+    return std::prev(after)->get();
+}
+
+/// The segment's file, from the few that are kept open for reading.
+future<std::shared_ptr<io::file>> log::file_for(std::int64_t base_offset) {
+    const auto kept = std::find_if(
+        _read_files.begin(), _read_files.end(),
+        [base_offset](const read_file& each) { return each.base_offset == base_offset; });
+    if (kept != _read_files.end()) {
+        std::rotate(kept, kept + 1, _read_files.end());
+        co_return _read_files.back().file;
+    }
+    auto file = std::make_shared<io::file>(co_await open_segment_file(
+        segment_path(_directory, base_offset, log_suffix), _options, io::op::access::read));
+    if (_read_files.size() == max_read_files) {
+        _read_files.erase(_read_files.begin());
+    }
+    _read_files.push_back({base_offset, file});
+    co_return file;
+}
+
+future<chunk> log::read_from_disk(const segment& from, std::int64_t offset, std::size_t max_bytes) {
+    // Copied: while this waits the segment may grow, and reopen() may replace it.
+    const std::int64_t base_offset = from.base_offset;
+    const std::uint64_t end = from.size;
+    std::uint64_t position = from.index.position_before(offset);
+    std::size_t wanted = max_bytes + 2 * page_size;
+    const std::shared_ptr<io::file> file = co_await file_for(base_offset);
+    for (;;) {
+        const std::uint64_t first = page_floor(position);
+        const std::uint64_t last = std::min(end, position + wanted);
+        auto pages = std::make_shared<io::aligned_buffer>(page_ceiling(last) - first);
+        const std::size_t got = co_await file->read(first, pages->span());
+        _metrics.disk_read_bytes += got;
+        if (got < last - first) {
+            throw damaged_read(base_offset, first + got);
+        }
+        const window found =
+            look_at({base_offset, position, last},
+                    pages->span().subspan(position - first, last - position), offset, max_bytes);
+        if (!found.batches.empty()) {
+            co_return chunk{pages, found.batches};
+        }
+        position = found.position;
+        if (position + found.wanted > end) {
+            throw damaged_read(base_offset, position);
+        }
+        wanted = std::max(found.wanted, max_bytes);
+    }
+}
+
+/// Finds the batches to hand out in the bytes of a range that starts with a batch.
+/// fails    throws errc::corrupt at damage
+log::window log::look_at(const range& of, std::span<const std::byte> bytes, std::int64_t offset,
+                         std::size_t max_bytes) {
+    protocol::batch_walk walk(bytes);
+    window found;
+    std::int64_t expected = -1;
+    while (const auto batch = walk.next()) {
+        const auto batch_bytes = batch->bytes();
+        const bool first = found.batches.empty();
+        const bool wanted = !first || batch->last_offset() >= offset;
+        if (!first && found.batches.size() + batch_bytes.size() > max_bytes) {
+            return found;
+        }
+        const bool joins = expected < 0 || batch->base_offset() == expected;
+        const bool in_place = !first || !wanted || batch->base_offset() <= offset;
+        if (!joins || !in_place || batch->last_offset_delta() < 0 ||
+            (wanted && _options.verify_reads && !batch->crc_matches())) {
+            throw damaged_read(of.base_offset, of.position + (batch_bytes.data() - bytes.data()));
+        }
+        expected = batch->next_offset();
+        if (wanted) {
+            found.batches = {first ? batch_bytes.data() : found.batches.data(),
+                             found.batches.size() + batch_bytes.size()};
+        }
+    }
+    found.position = of.end - walk.rest().size();
+    if (walk.stopped() == protocol::batch_walk::stop::invalid) {
+        throw damaged_read(of.base_offset, found.position);
+    }
+    found.wanted = walk.wanted();
+    return found;
+}
+
+error log::damaged_read(std::int64_t base_offset, std::uint64_t position) {
+    ++_metrics.damaged_reads;
+    return {
+        "read",
+        fmt::format("{} at byte {}", segment_path(_directory, base_offset, log_suffix), position),
+        errc::corrupt};
+}
+
+future<std::optional<timestamp_position>> log::find_timestamp(std::int64_t timestamp) {
+    const auto newest = std::find_if(_segments.begin(), _segments.end(), [&](const auto& each) {
+        return each->index.max_timestamp() >= timestamp;
+    });
+    if (newest == _segments.end()) {
+        co_return std::nullopt;
+    }
+    std::int64_t offset = (*newest)->index.offset_before(timestamp);
+    for (;;) {
+        const read_result found = co_await read(offset, _options.max_read_bytes);
+        if (found.chunks.empty()) {
+            co_return std::nullopt;
+        }
+        for (const chunk& part : found.chunks) {
+            protocol::batch_walk walk(part.bytes);
+            while (const auto batch = walk.next()) {
+                offset = batch->next_offset();
+                if (batch->max_timestamp() < timestamp) {
+                    continue;
+                }
+                // Records of a compressed batch stay opaque: its first offset is early enough.
+                protocol::record_walk records(*batch);
+                while (batch->codec() == protocol::codec::none) {
+                    const auto record = records.next();
+                    if (!record) {
+                        break;
+                    }
+                    if (record->timestamp >= timestamp) {
+                        co_return timestamp_position{record->offset, record->timestamp};
+                    }
+                }
+                co_return timestamp_position{batch->base_offset(), batch->max_timestamp()};
+            }
+        }
+        co_await maybe_yield();
+    }
+}
+
+}  // namespace weir::broker

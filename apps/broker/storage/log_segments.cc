@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <utility>
+
+#include <broker/storage/log.hh>
+
+#include <weir/core/assert.hh>
+#include <weir/core/coroutine.hh>
+#include <weir/core/host.hh>
+#include <weir/core/log.hh>
+
+namespace weir::broker {
+
+future<> log::recover_segments() {
+    _segments = co_await recover(_directory, _options, _metrics);
+    _end_offset = _segments.empty() ? 0 : _segments.back()->next_offset;
+    _next_offset = _end_offset;
+}
+
+std::int64_t log::start_offset() const noexcept {
+    return _segments.empty() ? _end_offset : _segments.front()->base_offset;
+}
+
+std::uint64_t log::size_bytes() const noexcept {
+    std::uint64_t bytes = 0;
+    for (const auto& each : _segments) {
+        bytes += each->size;
+    }
+    return bytes;
+}
+
+/// Has a file that the first of those in line may be written to.
+future<> log::prepare_segment() {
+    if (_active != nullptr) {
+        if (must_roll(_pending.front())) {
+            co_await roll();
+        }
+        co_return;
+    }
+    if (_segments.empty() || must_roll(_pending.front())) {
+        co_await roll();
+        co_return;
+    }
+    segment& last = *_segments.back();
+    if (last.sealed) {
+        co_await unseal(_directory, last, _options);
+    }
+    _active = co_await active_segment::resume(_directory, last, _options, _metrics);
+}
+
+bool log::must_roll(const pending_append& first) noexcept {
+    const segment& last = *_segments.back();
+    _roll_due =
+        _roll_due || (last.size > 0 && (last.size + first.batches.size() > _options.segment_bytes ||
+                                        first.base_offset - last.base_offset > INT32_MAX / 2));
+    return _roll_due;
+}
+
+/// Goes on in a new file. What the old one holds is durable already; once the new one is too, it
+/// takes acknowledged data, and only then is the old one cut to its length.
+future<> log::roll() {
+    if (_sealing.valid()) {
+        co_await std::exchange(_sealing, {});
+    }
+    auto next = std::make_unique<segment>();
+    next->base_offset = _end_offset;
+    next->next_offset = _end_offset;
+    next->index = segment_index(_end_offset, _options.index_interval_bytes);
+    auto file = co_await active_segment::create(_directory, next->base_offset, _options, _metrics);
+    auto old_file = std::exchange(_active, std::move(file));
+    _segments.push_back(std::move(next));
+    _roll_due = false;
+    if (old_file) {
+        ++_metrics.rolls;
+        _sealing = seal_in_background(*_segments[_segments.size() - 2], std::move(old_file));
+    }
+}
+
+/// Never fails: a segment that could not be sealed is walked by the next start.
+future<> log::seal_in_background(segment& old, std::unique_ptr<active_segment> file) {
+    std::string failure;
+    try {
+        co_await file->close();
+        co_await seal(_directory, old, _options);
+        co_return;
+    } catch (const std::exception& e) {
+        failure = e.what();
+    }
+    ++_metrics.seals_failed;
+    shard& here = this_shard();
+    here.log().write(here.log_context(), log_level::warning, "segment not sealed",
+                     {{"cause", failure}});
+}
+
+future<> log::end_background_work() {
+    co_await _background->close();
+    if (_sealing.valid()) {
+        co_await std::exchange(_sealing, {});
+    }
+    _recent.clear();
+    _read_files.clear();
+}
+
+future<> log::reopen() {
+    WEIR_ASSERT(stopped() && !_closed);
+    co_await end_background_work();
+    _background = std::make_unique<gate>();
+    if (auto old = std::exchange(_active, nullptr)) {
+        // Its descriptor has failed for good; closing it has nothing to add.
+        co_await old->close().then_wrapped([](future<> closed) { std::move(closed).ignore(); });
+    }
+    _roll_due = false;
+    const std::int64_t acknowledged = _end_offset;
+    co_await recover_segments();
+    if (_end_offset < acknowledged) {
+        _end_offset = acknowledged;
+        throw error("reopen", _directory + " (acknowledged records are missing)", errc::corrupt);
+    }
+    _failure = nullptr;
+    notify();
+}
+
+future<> log::close() {
+    WEIR_ASSERT(!_closed);
+    _closed = true;
+    co_await end_background_work();
+    co_await _readers.close();
+    notify();
+    if (_active) {
+        auto file = std::exchange(_active, nullptr);
+        if (stopped()) {
+            co_await file->close().then_wrapped(
+                [](future<> closed) { std::move(closed).ignore(); });
+        } else {
+            co_await seal_in_background(*_segments.back(), std::move(file));
+        }
+    }
+}
+
+}  // namespace weir::broker

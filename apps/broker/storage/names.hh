@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace weir::broker {
+
+/// A partition of a topic.
+struct topic_partition {
+    std::string topic;
+    std::int32_t partition = 0;
+
+    friend auto operator<=>(const topic_partition&, const topic_partition&) = default;
+};
+
+/// Kafka's rule: 1 to 249 of letters, digits, '.', '_' and '-', and neither "." nor "..".
+bool is_topic_name(std::string_view name) noexcept;
+
+/// "topic-3": the partition's directory.
+std::string directory_name(const topic_partition& of);
+/// returns  null for what is no partition's directory: the last '-' divides, the number has no
+///          leading zeros
+std::optional<topic_partition> partition_of_directory(std::string_view name);
+
+/// The files of a segment: 20 digits of its first offset, and what they hold.
+inline constexpr std::string_view log_suffix = ".log";
+inline constexpr std::string_view index_suffix = ".index";
+inline constexpr std::string_view time_index_suffix = ".timeindex";
+/// A file that is being written, to be renamed when it is whole; left over after a crash.
+inline constexpr std::string_view unfinished_suffix = ".unfinished";
+
+std::string segment_path(std::string_view directory, std::int64_t base_offset,
+                         std::string_view suffix);
+/// returns  the first offset of a segment from the name of its file with that suffix, else null
+std::optional<std::int64_t> segment_of_file(std::string_view name, std::string_view suffix);
+
+}  // namespace weir::broker

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace weir::broker {
+
+/// The limits of one partition's log. Every one may be changed between two openings.
+struct log_options {
+    /// A segment that would outgrow this is rolled. It bounds what a start after a crash reads:
+    /// one segment of each log, the last.
+    std::uint64_t segment_bytes = std::uint64_t{128} << 20;
+    /// How far ahead of its data a file is zeroed: the first step, doubled up to the largest as
+    /// the log fills steps. A quiet partition holds no more disk than the first.
+    std::uint64_t zero_ahead_min_bytes = std::uint64_t{64} << 10;
+    std::uint64_t zero_ahead_max_bytes = std::uint64_t{4} << 20;
+    /// A larger batch is refused; Kafka's message.max.bytes.
+    std::size_t max_batch_bytes = (std::size_t{1} << 20) + 12;
+    /// One write to the device. Recovery takes a bad batch that valid ones follow farther than
+    /// this for damage, so it must not be set below what wrote the data.
+    std::size_t max_commit_bytes = std::size_t{2} << 20;
+    /// Appended and not yet durable; beyond this an append is refused as overloaded.
+    std::size_t max_waiting_bytes = std::size_t{8} << 20;
+    /// One read returns no more than this, but always one whole batch.
+    std::size_t max_read_bytes = std::size_t{4} << 20;
+    /// Bytes between two entries of an index; Kafka's index.interval.bytes.
+    std::uint32_t index_interval_bytes = 4096;
+    /// Entries that a sealed segment keeps in memory; its index file has all.
+    std::size_t max_index_entries = 4096;
+    /// O_DIRECT. Off only for file systems that have none: then the page cache may hide errors.
+    bool direct = true;
+    /// Checks the CRC of every batch that comes from disk before it is handed out.
+    bool verify_reads = true;
+    /// What batches carry as partition leader epoch.
+    std::int32_t leader_epoch = 0;
+
+    /// fails    throws errc::malformed, naming the option, if limits contradict each other
+    void check() const;
+};
+
+/// What a log has done, ever; sum them over logs and read them from metrics.
+struct log_metrics {
+    std::uint64_t appends = 0;
+    std::uint64_t append_bytes = 0;
+    std::uint64_t appends_refused = 0;  ///< overloaded: max_waiting_bytes
+    std::uint64_t appends_failed = 0;   ///< by a full disk or a failed write
+    std::uint64_t commits = 0;          ///< writes of data to the device
+    std::uint64_t commit_bytes = 0;     ///< with tail pages rewritten and padding
+    std::uint64_t commits_delayed = 0;  ///< that waited for zeroed space
+    std::uint64_t zeroed_bytes = 0;
+    std::uint64_t rolls = 0;
+    std::uint64_t seals_failed = 0;  ///< the next start walks such a segment
+    std::uint64_t stops = 0;         ///< failed writes and syncs
+    std::uint64_t reads_from_memory = 0;
+    std::uint64_t reads_from_disk = 0;
+    std::uint64_t disk_read_bytes = 0;
+    std::uint64_t damaged_reads = 0;
+    std::uint64_t recovered_bytes = 0;  ///< walked at opening
+    std::uint64_t cut_bytes = 0;        ///< of torn tails, zeros not counted
+    std::uint64_t waiting_bytes = 0;    ///< now: appended and not yet durable
+};
+
+}  // namespace weir::broker

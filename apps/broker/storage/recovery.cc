@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/storage/recovery.hh>
+
+#include <algorithm>
+
+#include <broker/storage/names.hh>
+#include <broker/storage/segment_walk.hh>
+#include <fmt/format.h>
+
+#include <weir/core/coroutine.hh>
+#include <weir/core/host.hh>
+#include <weir/core/log.hh>
+
+namespace weir::broker {
+
+namespace {
+
+/// One segment on its way from whatever is on disk to a sealed one.
+class segment_recovery {
+  public:
+    segment_recovery(std::string directory, std::int64_t base_offset, bool last,
+                     const log_options& options, log_metrics& metrics)
+        : _directory(std::move(directory)),
+          _path(segment_path(_directory, base_offset, log_suffix)),
+          _last(last),
+          _options(options),
+          _metrics(metrics),
+          _found(std::make_unique<segment>()) {
+        _found->base_offset = base_offset;
+        _found->next_offset = base_offset;
+    }
+
+    future<std::unique_ptr<segment>> run() {
+        io::file data = co_await open_segment_file(_path, _options, io::op::access::read);
+        _file_size = co_await data.size();
+        const bool was_sealed =
+            co_await io::exists(segment_path(_directory, _found->base_offset, index_suffix));
+        if (!was_sealed || !co_await trust(data)) {
+            co_await walk(data);
+            co_await check_tail(data, was_sealed);
+            co_await finish();
+        }
+        co_await data.close();
+        co_return std::move(_found);
+    }
+
+  private:
+    /// Believes a sealed segment whose last batch is where the index says, and ends the file.
+    future<bool> trust(io::file& data) {
+        if (!co_await load_index(_directory, *_found, _options)) {
+            co_return false;
+        }
+        if (const auto last = _found->index.last()) {
+            if (last->position >= _file_size ||
+                _file_size - last->position > _options.max_batch_bytes) {
+                co_return false;
+            }
+            const auto next = co_await offset_after(data, last->position);
+            if (!next || *next != last->last_offset + 1) {
+                co_return false;
+            }
+            _found->next_offset = *next;
+        } else if (_file_size != 0) {
+            co_return false;
+        }
+        _found->size = _file_size;
+        _found->sealed = true;
+        _found->index.thin(_options.max_index_entries);
+        co_return true;
+    }
+
+    /// The offset after the batch at `position`, if that is good and ends the file.
+    future<std::optional<std::int64_t>> offset_after(io::file& data, std::uint64_t position) {
+        io::aligned_buffer page(page_ceiling(_file_size) - page_floor(position));
+        const std::size_t got = co_await data.read(page_floor(position), page.span());
+        const std::size_t skipped = position - page_floor(position);
+        if (got != _file_size - page_floor(position)) {
+            co_return std::nullopt;
+        }
+        protocol::batch_walk walk(page.span().subspan(skipped, got - skipped));
+        const auto batch = walk.next();
+        if (!batch || !walk.rest().empty() || !is_good(*batch, batch->base_offset(), _options)) {
+            co_return std::nullopt;
+        }
+        co_return batch->next_offset();
+    }
+
+    future<> walk(io::file& data) {
+        _found->index = segment_index(_found->base_offset, _options.index_interval_bytes);
+        segment_walk batches(data, 0, _file_size, _found->base_offset, _options);
+        for (;;) {
+            const std::uint64_t position = batches.position();
+            const auto batch = co_await batches.next();
+            if (!batch) {
+                break;
+            }
+            _found->index.add(*batch, position);
+            co_await maybe_yield();
+        }
+        _found->size = batches.position();
+        _found->next_offset = batches.offset();
+        _metrics.recovered_bytes += _found->size;
+    }
+
+    /// Decides whether what follows the last good batch is zeros, a torn commit, or damage.
+    future<> check_tail(io::file& data, bool was_sealed) {
+        const std::uint64_t end = _found->size;
+        if (end == _file_size) {
+            co_return;
+        }
+        if (was_sealed) {
+            throw damaged(end, "a sealed segment has a bad batch");
+        }
+        const tail_findings tail =
+            co_await examine_tail(data, end, _file_size, _found->next_offset, _options);
+        if (tail.last_nonzero <= end) {
+            co_return;
+        }
+        if (!_last) {
+            throw damaged(end, "a bad batch in a segment that another follows");
+        }
+        if (tail.last_good_end > end + _options.max_commit_bytes) {
+            throw damaged(end, "a bad batch that good ones follow, beyond one commit");
+        }
+        _metrics.cut_bytes += tail.last_nonzero - end;
+        shard& here = this_shard();
+        here.log().write(here.log_context(), log_level::warning, "torn commit cut from log",
+                         {{"file", _path},
+                          {"position", end},
+                          {"bytes", tail.last_nonzero - end},
+                          {"next_offset", _found->next_offset}});
+    }
+
+    /// Makes what was found durable, and only that.
+    future<> finish() {
+        if (this_host().canary("stale-batch")) {
+            co_return;  // a deliberate bug: what follows the data stays, and is written into
+        }
+        if (_last) {
+            co_await rewrite_last_commit();
+        }
+        co_await seal(_directory, *_found, _options);
+    }
+
+    /// The last commit can be read, but it may never have been acknowledged, and after a failed
+    /// write the device need not have it: a sync alone would prove nothing.
+    future<> rewrite_last_commit() {
+        const std::uint64_t end = _found->size;
+        if (end == 0) {
+            co_return;
+        }
+        const std::uint64_t from =
+            page_floor(end - std::min<std::uint64_t>(end, _options.max_commit_bytes));
+        io::file file =
+            co_await open_segment_file(_path, _options, io::op::access::read_write, true);
+        io::aligned_buffer pages(end - from);
+        const std::size_t got = co_await file.read(from, pages.span());
+        if (got < end - from) {
+            throw damaged(from, "the file became shorter");
+        }
+        std::fill(pages.data() + (end - from), pages.data() + pages.size(), std::byte{0});
+        co_await file.write(from, pages.span());
+        co_await file.close();
+    }
+
+    error damaged(std::uint64_t position, std::string_view what) const {
+        return {"recover", fmt::format("{} at byte {} ({})", _path, position, what), errc::corrupt};
+    }
+
+    const std::string _directory;
+    const std::string _path;
+    const bool _last;
+    const log_options& _options;
+    log_metrics& _metrics;
+    std::unique_ptr<segment> _found;
+    std::uint64_t _file_size = 0;
+};
+
+/// The first offsets of the segments, in order. Removes what was never finished.
+future<std::vector<std::int64_t>> find_segments(std::string directory) {
+    std::vector<std::int64_t> found;
+    for (const std::string& name : co_await io::list_directory(directory)) {
+        if (name.ends_with(unfinished_suffix)) {
+            co_await io::unlink(directory + "/" + name);
+        } else if (const auto base = segment_of_file(name, log_suffix)) {
+            found.push_back(*base);
+        }
+    }
+    std::sort(found.begin(), found.end());
+    co_return found;
+}
+
+}  // namespace
+
+future<segment_list> recover(std::string directory, const log_options& options,
+                             log_metrics& metrics) {
+    segment_list segments;
+    const std::vector<std::int64_t> bases = co_await find_segments(directory);
+    for (const std::int64_t base : bases) {
+        segment_recovery each(directory, base, base == bases.back(), options, metrics);
+        if (!segments.empty() && segments.back()->next_offset != base) {
+            throw error(
+                "recover",
+                fmt::format("{} (offset {} is missing)", segment_path(directory, base, log_suffix),
+                            segments.back()->next_offset),
+                errc::corrupt);
+        }
+        segments.push_back(co_await each.run());
+    }
+    co_return segments;
+}
+
+}  // namespace weir::broker

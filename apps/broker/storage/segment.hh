@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <broker/storage/options.hh>
+#include <broker/storage/segment_index.hh>
+
+#include <weir/core/future.hh>
+#include <weir/io/file.hh>
+
+namespace weir::broker {
+
+/// What a log knows of one of its files. On disk a segment is either sealed (exactly `size` bytes
+/// long, with index files) or open (zeros follow its data, and there is no .index).
+struct segment {
+    std::int64_t base_offset = 0;
+    std::int64_t next_offset = 0;  ///< of the batch that would follow
+    std::uint64_t size = 0;        ///< bytes of whole, durable batches
+    segment_index index;
+    bool sealed = false;
+};
+
+/// Rounds to the pages that O_DIRECT needs.
+constexpr std::uint64_t page_size = io::aligned_buffer::alignment;
+constexpr std::uint64_t page_floor(std::uint64_t position) noexcept {
+    return position / page_size * page_size;
+}
+constexpr std::uint64_t page_ceiling(std::uint64_t position) noexcept {
+    return page_floor(position + page_size - 1);
+}
+
+/// Opens a segment's .log file as the options have it.
+future<io::file> open_segment_file(const std::string& path, const log_options& options,
+                                   io::op::access mode, bool data_sync = false);
+
+/// Reads a file of at most `limit` bytes whole, as index files are.
+/// fails    errc::limit_exceeded above the limit
+future<std::vector<std::byte>> read_small_file(std::string path, std::size_t limit);
+/// Writes a file whole and durably under another name, then renames it. The directory is left to
+/// the caller to sync.
+future<> replace_file(std::string path, std::vector<std::byte> bytes);
+
+/// Makes an open segment a sealed one: cuts the file to its data, syncs it, then writes the index
+/// files, .index last: whoever finds it knows that the file was whole.
+future<> seal(std::string directory, segment& sealed, const log_options& options);
+/// Makes a sealed segment an open one again, before anything is added to it.
+future<> unseal(std::string directory, segment& opened, const log_options& options);
+/// Reads the index files of a sealed segment.
+/// returns  false if they are missing or can't be right
+future<bool> load_index(std::string directory, segment& loaded, const log_options& options);
+
+}  // namespace weir::broker

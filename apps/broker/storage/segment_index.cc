@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/storage/segment_index.hh>
+
+#include <algorithm>
+
+#include <weir/core/assert.hh>
+
+namespace weir::broker {
+
+using protocol::load_big;
+using protocol::store_big;
+
+void segment_index::add(const protocol::batch_view& batch, std::uint64_t position) {
+    const std::int64_t relative = batch.last_offset() - _base_offset;
+    WEIR_ASSERT(relative >= 0 && relative <= INT32_MAX && position <= INT32_MAX);
+    _last = {static_cast<std::int32_t>(relative), static_cast<std::int32_t>(position)};
+    if (batch.max_timestamp() > _max_timestamp) {
+        _max_timestamp = batch.max_timestamp();
+        _max_timestamp_at = _last.relative_offset;
+    }
+    if (_since_entry > _interval_bytes) {
+        _offsets.push_back(_last);
+        add_time();
+        _since_entry = 0;
+    }
+    _since_entry += batch.bytes().size();
+}
+
+void segment_index::add_time() {
+    if (_max_timestamp > (_times.empty() ? -1 : _times.back().timestamp)) {
+        _times.push_back({_max_timestamp, _max_timestamp_at});
+    }
+}
+
+void segment_index::finish() {
+    if (_last.relative_offset < 0) {
+        return;
+    }
+    if (_offsets.empty() || _offsets.back().relative_offset != _last.relative_offset) {
+        _offsets.push_back(_last);
+    }
+    add_time();
+    _since_entry = 0;
+}
+
+void segment_index::thin(std::size_t limit) {
+    const auto thin_one = [limit](auto& entries) {
+        if (entries.size() > limit) {
+            auto kept = std::remove_reference_t<decltype(entries)>();
+            kept.reserve(limit);
+            for (std::size_t i = 0; i < limit; ++i) {
+                kept.push_back(entries[i * (entries.size() - 1) / (limit - 1)]);
+            }
+            entries = std::move(kept);
+        }
+        entries.shrink_to_fit();
+    };
+    thin_one(_offsets);
+    thin_one(_times);
+}
+
+std::uint64_t segment_index::position_before(std::int64_t offset) const noexcept {
+    const auto after = std::upper_bound(_offsets.begin(), _offsets.end(), offset - _base_offset,
+                                        [](std::int64_t relative, const offset_entry& entry) {
+                                            return relative < entry.relative_offset;
+                                        });
+    return after == _offsets.begin() ? 0 : static_cast<std::uint64_t>(std::prev(after)->position);
+}
+
+std::int64_t segment_index::offset_before(std::int64_t timestamp) const noexcept {
+    const auto after = std::lower_bound(
+        _times.begin(), _times.end(), timestamp,
+        [](const time_entry& entry, std::int64_t sought) { return entry.timestamp < sought; });
+    return after == _times.begin() ? _base_offset
+                                   : _base_offset + std::prev(after)->relative_offset;
+}
+
+std::optional<segment_index::last_batch> segment_index::last() const noexcept {
+    if (_last.relative_offset < 0) {
+        return std::nullopt;
+    }
+    return last_batch{_base_offset + _last.relative_offset,
+                      static_cast<std::uint64_t>(_last.position)};
+}
+
+std::vector<std::byte> segment_index::encode_offsets() const {
+    std::vector<std::byte> bytes(_offsets.size() * offset_entry_bytes);
+    std::byte* to = bytes.data();
+    for (const offset_entry& entry : _offsets) {
+        store_big(to, entry.relative_offset);
+        store_big(to + 4, entry.position);
+        to += offset_entry_bytes;
+    }
+    return bytes;
+}
+
+std::vector<std::byte> segment_index::encode_times() const {
+    std::vector<std::byte> bytes(_times.size() * time_entry_bytes);
+    std::byte* to = bytes.data();
+    for (const time_entry& entry : _times) {
+        store_big(to, entry.timestamp);
+        store_big(to + 8, entry.relative_offset);
+        to += time_entry_bytes;
+    }
+    return bytes;
+}
+
+bool segment_index::decode(std::span<const std::byte> offsets, std::span<const std::byte> times) {
+    if (offsets.size() % offset_entry_bytes != 0 || times.size() % time_entry_bytes != 0) {
+        return false;
+    }
+    *this = segment_index(_base_offset, _interval_bytes);
+    for (; !offsets.empty(); offsets = offsets.subspan(offset_entry_bytes)) {
+        const offset_entry entry{load_big<std::int32_t>(offsets.data()),
+                                 load_big<std::int32_t>(offsets.data() + 4)};
+        if (entry.relative_offset <= _last.relative_offset || entry.position < 0 ||
+            (!_offsets.empty() && entry.position <= _last.position)) {
+            return false;
+        }
+        _offsets.push_back(entry);
+        _last = entry;
+    }
+    for (; !times.empty(); times = times.subspan(time_entry_bytes)) {
+        const time_entry entry{load_big<std::int64_t>(times.data()),
+                               load_big<std::int32_t>(times.data() + 8)};
+        if (entry.timestamp <= _max_timestamp || entry.relative_offset > _last.relative_offset ||
+            (!_times.empty() && entry.relative_offset <= _times.back().relative_offset)) {
+            return false;
+        }
+        _times.push_back(entry);
+        _max_timestamp = entry.timestamp;
+        _max_timestamp_at = entry.relative_offset;
+    }
+    return true;
+}
+
+}  // namespace weir::broker

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include <broker/protocol/batch.hh>
+
+namespace weir::broker {
+
+/// The two sparse indexes of one segment, in memory and as Kafka's files have them: where a batch
+/// with an offset starts, and up to which offset all timestamps are older. An entry is made each
+/// `interval` bytes, and at finish() one for the last batch: it proves that a sealed file is whole.
+/// source   Kafka LogSegment.append, OffsetIndex, TimeIndex
+class segment_index {
+  public:
+    static constexpr std::size_t offset_entry_bytes = 8;
+    static constexpr std::size_t time_entry_bytes = 12;
+
+    segment_index() = default;
+    segment_index(std::int64_t base_offset, std::uint32_t interval_bytes) noexcept
+        : _base_offset(base_offset), _interval_bytes(interval_bytes) {}
+
+    /// Takes note of the next batch of the segment.
+    void add(const protocol::batch_view& batch, std::uint64_t position);
+    /// Adds the entries that a sealed segment ends with.
+    void finish();
+    /// Leaves at most `limit` entries of each kind, evenly; the first, the last and what finish()
+    /// needs stay.
+    void thin(std::size_t limit);
+
+    /// returns  the start of a batch at or before the one that has `offset`
+    std::uint64_t position_before(std::int64_t offset) const noexcept;
+    /// returns  an offset such that all batches that end before it are older than `timestamp`
+    std::int64_t offset_before(std::int64_t timestamp) const noexcept;
+    /// returns  -1 if no batch has a timestamp
+    std::int64_t max_timestamp() const noexcept { return _max_timestamp; }
+
+    struct last_batch {
+        std::int64_t last_offset;
+        std::uint64_t position;
+    };
+    /// returns  what finish() noted of the last batch, null if the segment is empty
+    std::optional<last_batch> last() const noexcept;
+
+    /// The contents of the .index and .timeindex files.
+    std::vector<std::byte> encode_offsets() const;
+    std::vector<std::byte> encode_times() const;
+    /// returns  false if the bytes can't be those of such files
+    bool decode(std::span<const std::byte> offsets, std::span<const std::byte> times);
+
+    std::size_t entries() const noexcept { return _offsets.size(); }
+
+  private:
+    struct offset_entry {
+        std::int32_t relative_offset;  // of the batch's last record
+        std::int32_t position;
+    };
+    struct time_entry {
+        std::int64_t timestamp;        // the largest so far
+        std::int32_t relative_offset;  // the last offset of the batch that has it
+    };
+
+    void add_time();
+
+    std::int64_t _base_offset = 0;
+    std::uint32_t _interval_bytes = 4096;
+    std::vector<offset_entry> _offsets;
+    std::vector<time_entry> _times;
+    std::uint64_t _since_entry = 0;
+    std::int64_t _max_timestamp = -1;
+    std::int32_t _max_timestamp_at = 0;
+    offset_entry _last{-1, 0};
+};
+
+}  // namespace weir::broker

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/storage/segment_walk.hh>
+
+#include <algorithm>
+#include <cstring>
+
+#include <weir/core/coroutine.hh>
+
+namespace weir::broker {
+
+using protocol::batch_view;
+using protocol::batch_walk;
+
+namespace {
+
+constexpr std::size_t window_bytes = std::size_t{1} << 20;
+
+/// Reads what O_DIRECT lets it: from a page's start, whole pages.
+future<std::size_t> read_pages(io::file& file, std::uint64_t position, io::aligned_buffer& into) {
+    return file.read(position, into.span());
+}
+
+/// Whether `bytes` start with a batch that a later append of this log may have written.
+std::size_t plausible_batch(std::span<const std::byte> bytes, std::int64_t offset,
+                            const log_options& options) {
+    batch_walk walk(bytes);
+    const auto batch = walk.next();
+    // No writer of this log got farther ahead: a segment holds fewer offsets.
+    const bool later =
+        batch && batch->base_offset() >= offset && batch->base_offset() - offset <= INT32_MAX;
+    return later && is_good(*batch, batch->base_offset(), options) ? batch->bytes().size() : 0;
+}
+
+}  // namespace
+
+bool is_good(const batch_view& batch, std::int64_t offset, const log_options& options) noexcept {
+    return batch.base_offset() == offset && batch.last_offset_delta() >= 0 &&
+           batch.next_offset() > offset && batch.leader_epoch() >= 0 &&
+           batch.leader_epoch() <= options.leader_epoch && batch.crc_matches();
+}
+
+segment_walk::segment_walk(io::file& file, std::uint64_t position, std::uint64_t end,
+                           std::int64_t offset, const log_options& options) noexcept
+    : _file(file), _position(position), _end(end), _offset(offset), _options(options) {}
+
+future<std::optional<batch_view>> segment_walk::next() {
+    std::size_t needed = batch_view::header_size;
+    while (needed <= _end - _position) {
+        const auto bytes = co_await view(needed);
+        batch_walk walk(bytes);
+        if (const auto batch = walk.next()) {
+            if (!is_good(*batch, _offset, _options)) {
+                break;
+            }
+            _position += batch->bytes().size();
+            _offset = batch->next_offset();
+            co_return batch;
+        }
+        if (walk.stopped() != batch_walk::stop::partial || walk.wanted() <= bytes.size()) {
+            break;
+        }
+        needed = walk.wanted();
+    }
+    co_return std::nullopt;
+}
+
+/// The bytes from the position on: `bytes` at least, fewer where the file is shorter than told.
+future<std::span<const std::byte>> segment_walk::view(std::size_t bytes) {
+    const bool held =
+        _position >= _window_position && _position + bytes <= _window_position + _window_bytes;
+    if (!held) {
+        _window_position = page_floor(_position);
+        const std::uint64_t left = page_ceiling(_end) - _window_position;
+        const std::uint64_t size =
+            std::max<std::uint64_t>(page_ceiling(_position + bytes) - _window_position,
+                                    std::min<std::uint64_t>(window_bytes, left));
+        if (_window.size() != size) {
+            _window = io::aligned_buffer(size);
+        }
+        _window_bytes = co_await read_pages(_file, _window_position, _window);
+    }
+    const std::uint64_t stop = std::min(_window_position + _window_bytes, _end);
+    const std::uint64_t start = std::min(_position, stop);
+    co_return _window.span().subspan(start - _window_position, stop - start);
+}
+
+future<tail_findings> examine_tail(io::file& file, std::uint64_t from, std::uint64_t end,
+                                   std::int64_t offset, const log_options& options) {
+    tail_findings found{end, from, from};
+    // Windows overlap by one largest batch, so that each start is seen with its whole batch.
+    io::aligned_buffer window(window_bytes + page_ceiling(options.max_batch_bytes));
+    for (std::uint64_t at = page_floor(from); at < end; at += window_bytes) {
+        const std::size_t got = co_await read_pages(file, at, window);
+        const auto bytes = window.span().first(std::min<std::uint64_t>(got, end - at));
+        for (std::size_t i = from > at ? from - at : 0; i < bytes.size(); ++i) {
+            if (bytes[i] != std::byte{0}) {
+                found.first_nonzero = std::min(found.first_nonzero, at + i);
+                found.last_nonzero = std::max(found.last_nonzero, at + i + 1);
+            }
+        }
+        for (std::size_t i = from > at ? from - at : 0;
+             i < window_bytes && i + batch_view::header_size <= bytes.size(); ++i) {
+            const void* magic =
+                std::memchr(bytes.data() + i + 16, batch_view::magic, bytes.size() - i - 16);
+            if (magic == nullptr) {
+                break;
+            }
+            i = static_cast<std::size_t>(static_cast<const std::byte*>(magic) - bytes.data()) - 16;
+            if (i >= window_bytes) {
+                break;
+            }
+            if (const std::size_t size = plausible_batch(bytes.subspan(i), offset, options)) {
+                found.last_good_end = std::max(found.last_good_end, at + i + size);
+            }
+            co_await maybe_yield();
+        }
+    }
+    co_return found;
+}
+
+}  // namespace weir::broker

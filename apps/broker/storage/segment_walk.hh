@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include <broker/protocol/batch.hh>
+#include <broker/storage/options.hh>
+#include <broker/storage/segment.hh>
+
+#include <weir/core/future.hh>
+#include <weir/io/file.hh>
+
+namespace weir::broker {
+
+/// Walks a segment file from a position on, batch by batch, through a window in memory, and takes
+/// only what is good: whole, checksummed, of this log's epoch, and with the offset that follows.
+/// thread   one shard
+class segment_walk {
+  public:
+    /// file     open for reading; outlives the walk
+    /// end      where the file, or the part of it that may be read, ends
+    segment_walk(io::file& file, std::uint64_t position, std::uint64_t end, std::int64_t offset,
+                 const log_options& options) noexcept;
+
+    /// returns  the next good batch, valid until the next call; null at the first that is not
+    future<std::optional<protocol::batch_view>> next();
+    /// Where the batch after the last good one starts, and the offset that it should have.
+    std::uint64_t position() const noexcept { return _position; }
+    std::int64_t offset() const noexcept { return _offset; }
+
+  private:
+    future<std::span<const std::byte>> view(std::size_t bytes);
+
+    io::file& _file;
+    std::uint64_t _position;
+    const std::uint64_t _end;
+    std::int64_t _offset;
+    const log_options& _options;
+    io::aligned_buffer _window;
+    std::uint64_t _window_position = 0;
+    std::size_t _window_bytes = 0;
+};
+
+/// Whether a batch is what a log of these options would have written with this offset.
+bool is_good(const protocol::batch_view& batch, std::int64_t offset,
+             const log_options& options) noexcept;
+
+/// What follows the last good batch of a file.
+struct tail_findings {
+    std::uint64_t first_nonzero;  ///< end of the file if all is zero
+    std::uint64_t last_good_end;  ///< of a batch that would be good anywhere; `from` if none is
+    std::uint64_t last_nonzero;   ///< end of the bytes that are not zero; `from` if all are
+};
+
+/// Looks at every byte from `from` to the end of the file for batches that a later append of this
+/// log may have written.
+/// cost     reads it all; zeros at the speed of memory
+future<tail_findings> examine_tail(io::file& file, std::uint64_t from, std::uint64_t end,
+                                   std::int64_t offset, const log_options& options);
+
+}  // namespace weir::broker
