@@ -146,26 +146,28 @@ class ring<T>::producer {
     T* slot(sequence at) const noexcept { return _ring->_column.slot(at); }
     slot_spans<T> slots(sequence_range range) const noexcept { return _ring->_column.slots(range); }
 
-    /// Claims a slot, constructs an element there and publishes it.
+    /// Constructs an element in the next slot and publishes it. Nothing may be claimed.
     /// returns  false when the ring is full or closed; then nothing was constructed
     template <typename... Arguments>
     bool emplace(Arguments&&... arguments) {
         static_assert(std::is_nothrow_constructible_v<T, Arguments...>,
                       "construct what can throw before it enters the ring");
-        const sequence_range range = claim(1);
-        if (range.empty()) {
+        sequencer& order = _ring->_sequencer;
+        const sequence at = order.next(_ring->destroyer());
+        if (at < 0) {
             return false;
         }
-        std::construct_at(slot(range.first), std::forward<Arguments>(arguments)...);
-        publish(1);
+        std::construct_at(slot(at), std::forward<Arguments>(arguments)...);
+        order.publish_next(at);
         return true;
     }
 
-    /// Copies elements in and publishes them at once.
+    /// Copies elements in and publishes them at once. Nothing may be claimed.
     /// returns  how many found room: the first ones
     std::size_t push(std::span<const T> elements) {
         static_assert(std::is_nothrow_copy_constructible_v<T>,
                       "construct what can throw before it enters the ring");
+        WEIR_ASSERT(claimed() == 0);
         const sequence_range range = claim(elements.size());
         const slot_spans<T> to = slots(range);
         std::uninitialized_copy_n(elements.begin(), to.head.size(), to.head.begin());

@@ -30,14 +30,15 @@ class ring_gate {
     /// thread   the reader
     /// cost     no shared line unless the reader had caught up with what it saw last
     sequence_range read(std::size_t max) noexcept {
-        if (_seen < _next) {
+        const sequence first = next();
+        if (_seen < first) {
             // Pairs with the release in sequencer::publish: the slots up to here are written.
             _seen = _source->cursor.load(std::memory_order_acquire);
-            if (_seen < _next) {
-                return {_next, 0};
+            if (_seen < first) {
+                return {first, 0};
             }
         }
-        return {_next, std::min(max, static_cast<std::size_t>(_seen - _next + 1))};
+        return {first, std::min(max, static_cast<std::size_t>(_seen - first + 1))};
     }
 
     /// Looks at the cursor even if something that was seen before is left.
@@ -46,32 +47,31 @@ class ring_gate {
     std::size_t refresh() noexcept {
         // Pairs with the release in sequencer::publish.
         _seen = _source->cursor.load(std::memory_order_acquire);
-        return _seen < _next ? 0 : static_cast<std::size_t>(_seen - _next + 1);
+        return _seen < next() ? 0 : static_cast<std::size_t>(_seen - next() + 1);
     }
 
     /// Gives the `n` oldest elements back to the producer, who may destroy them at once.
     /// n        at most what the last read() or refresh() could see
     /// thread   the reader
     void release(std::size_t n) noexcept {
-        WEIR_ASSERT(n <= static_cast<std::size_t>(std::max<sequence>(_seen - _next + 1, 0)));
-        release_to(_next + static_cast<sequence>(n));
+        WEIR_ASSERT(n <= static_cast<std::size_t>(std::max<sequence>(_seen - next() + 1, 0)));
+        release_to(next() + static_cast<sequence>(n));
     }
 
-    /// Declares that the reader's next element is `next`; it may lie beyond the cursor, as for
+    /// Declares that the reader's next element is `wanted`; it may lie beyond the cursor, as for
     /// one who reads every second element.
     /// thread   the reader
-    void release_to(sequence next) noexcept {
-        WEIR_ASSERT(next >= _next);
-        _next = next;
+    void release_to(sequence wanted) noexcept {
+        WEIR_ASSERT(wanted >= next());
         // Pairs with the acquire in sequencer::slowest: our reads end before slots are reused.
-        _released.store(next - 1, std::memory_order_release);
+        _released.store(wanted - 1, std::memory_order_release);
     }
 
     /// returns  whether the ring is closed and this reader has released its last element
     /// thread   the reader
     bool finished() const noexcept {
         // Relaxed: the answer is a matter of numbers, and no slot is read because of it.
-        return _next > _source->end.load(std::memory_order_relaxed);
+        return next() > _source->end.load(std::memory_order_relaxed);
     }
 
     /// Stops reading for good. The gate stays joined until the producer has noticed.
@@ -90,7 +90,7 @@ class ring_gate {
 
     /// returns  the next sequence that this reader wants
     /// thread   the reader
-    sequence next() const noexcept { return _next; }
+    sequence next() const noexcept { return released() + 1; }
 
     /// returns  the last sequence given back, sequence_never after leave(); only a sample
     /// thread   any
@@ -106,7 +106,6 @@ class ring_gate {
 
     // Line pair 1, the reader's own.
     alignas(line_pair) const ring_progress* _source = nullptr;
-    sequence _next = 0;   // the oldest element not released
     sequence _seen = -1;  // the cursor as it was last loaded
 };
 

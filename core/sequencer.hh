@@ -21,8 +21,7 @@ class sequencer {
     /// first      the number of the first element
     sequencer(std::size_t capacity, std::size_t max_gates, sequence first = 0)
         : _capacity(capacity),
-          _claimed(first - 1),
-          _published(first - 1),
+          _last(first - 1),
           _reclaimed(first - 1),
           _limit(first - 1 + static_cast<sequence>(capacity)),
           _max_gates(max_gates),
@@ -53,13 +52,15 @@ class sequencer {
     /// source   LMAX SingleProducerSequencer.next
     template <typename Freed>
     sequence_range claim(std::size_t n, Freed&& freed) {
-        auto room = static_cast<std::size_t>(_limit - _claimed);
+        const sequence last = cursor() + static_cast<sequence>(_claimed);
+        auto room = static_cast<std::size_t>(_limit - last);
         if (room < n) [[unlikely]] {
             reclaim(freed);
-            room = static_cast<std::size_t>(_limit - _claimed);
+            room = static_cast<std::size_t>(_limit - last);
         }
-        const sequence_range range{_claimed + 1, std::min(n, room)};
-        _claimed += static_cast<sequence>(range.count);
+        const sequence_range range{last + 1, std::min(n, room)};
+        _last = range.end() - 1;
+        _claimed += range.count;
         return range;
     }
 
@@ -68,21 +69,43 @@ class sequencer {
         return claim(n, [](sequence_range) {});
     }
 
+    /// The slot that claim(1) would give, for publish_next(): one element at a time is cheapest
+    /// when the producer stores nothing but the element and the cursor.
+    /// freed    as in claim()
+    /// returns  its sequence, -1 when there is no room; nothing may be claimed and unpublished
+    /// thread   the producer
+    template <typename Freed>
+    sequence next(Freed&& freed) {
+        WEIR_ASSERT(_claimed == 0);
+        const sequence at = cursor() + 1;
+        if (at > _limit) [[unlikely]] {
+            reclaim(freed);
+            if (at > _limit) {
+                return -1;
+            }
+        }
+        return at;
+    }
+
+    /// Shows the slot that next() gave to the readers.
+    /// thread   the producer
+    void publish_next(sequence at) noexcept { show(at); }
+
     /// Gives the `n` newest claimed slots back, unpublished.
     /// thread   the producer
     void unclaim(std::size_t n) noexcept {
-        WEIR_ASSERT(n <= claimed());
-        _claimed -= static_cast<sequence>(n);
+        WEIR_ASSERT(n <= _claimed);
+        _claimed -= n;
+        _last -= static_cast<sequence>(n);
     }
 
     /// Shows the `n` oldest claimed slots to the readers.
     /// thread   the producer
     /// cost     one store to the line that the readers poll
     void publish(std::size_t n) noexcept {
-        WEIR_ASSERT(n <= claimed());
-        _published += static_cast<sequence>(n);
-        // Pairs with the acquires in ring_gate::read and ring_gate::refresh.
-        _progress.cursor.store(_published, std::memory_order_release);
+        WEIR_ASSERT(n <= _claimed);
+        show(_last - static_cast<sequence>(_claimed - n));
+        _claimed -= n;
     }
 
     /// Looks at the gates and takes back what every reader has released; drops those that left.
@@ -92,7 +115,7 @@ class sequencer {
     template <typename Freed>
     std::size_t reclaim(Freed&& freed) {
         // A gate may lead the cursor, what is not published can't come back.
-        const sequence slowest_gate = std::min(slowest(), _published);
+        const sequence slowest_gate = std::min(slowest(), cursor());
         const sequence_range range{_reclaimed + 1,
                                    static_cast<std::size_t>(slowest_gate - _reclaimed)};
         if (!range.empty()) {
@@ -106,15 +129,15 @@ class sequencer {
     /// Closes the ring behind the last published element; claims not published are void.
     /// thread   the producer
     void close() noexcept {
-        _claimed = _published;
-        close_at(_published);
+        _claimed = 0;
+        close_at(cursor());
     }
 
     /// Announces the last sequence there will be; claims stop there.
     /// last     not before what is claimed, nor after an end announced earlier
     /// thread   the producer
     void close_at(sequence last) noexcept {
-        WEIR_ASSERT(last >= _claimed);
+        WEIR_ASSERT(last >= cursor() + static_cast<sequence>(_claimed));
         WEIR_ASSERT(last <= end());
         _progress.end.store(last, std::memory_order_relaxed);
         update_limit();
@@ -135,10 +158,9 @@ class sequencer {
         WEIR_ASSERT(!reader.joined());
         // The room that we know of ends a capacity after what was taken back, and that is at
         // most the cursor: it needs no clamp for a reader that starts behind the cursor.
-        WEIR_ASSERT(first > _published);
+        WEIR_ASSERT(first > cursor());
         reader._source = &_progress;
-        reader._next = first;
-        reader._seen = _published;
+        reader._seen = cursor();
         reader._released.store(first - 1, std::memory_order_relaxed);
         reader._joined.store(true, std::memory_order_relaxed);
         _gates[_gate_count++] = &reader;
@@ -150,11 +172,11 @@ class sequencer {
     std::size_t gates() const noexcept { return _gate_count; }
     /// returns  slots claimed and not yet published
     /// thread   the producer
-    std::size_t claimed() const noexcept { return static_cast<std::size_t>(_claimed - _published); }
+    std::size_t claimed() const noexcept { return _claimed; }
     /// returns  the elements that were published and not taken back
     /// thread   the producer
     sequence_range held() const noexcept {
-        return {_reclaimed + 1, static_cast<std::size_t>(_published - _reclaimed)};
+        return {_reclaimed + 1, static_cast<std::size_t>(cursor() - _reclaimed)};
     }
     /// returns  the last published sequence; only a sample
     /// thread   any
@@ -164,6 +186,15 @@ class sequencer {
     sequence end() const noexcept { return _progress.end.load(std::memory_order_relaxed); }
 
   private:
+    // Between its stores to the slots and this one the producer leaves shared lines alone: a load
+    // of the cursor there, while readers poll it, fetches the line once more than needed and was
+    // measured to cost up to nine tenths of the throughput; even a store to a line of its own
+    // costs a sixth of the round trip. So what publish() keeps for itself it stores afterwards.
+    void show(sequence last) noexcept {
+        // Pairs with the acquires in ring_gate::read and ring_gate::refresh.
+        _progress.cursor.store(last, std::memory_order_release);
+    }
+
     sequence slowest() noexcept {
         sequence minimum = sequence_never;
         for (std::size_t i = 0; i < _gate_count;) {
@@ -192,10 +223,10 @@ class sequencer {
 
     // Line pair 0, the producer's own, and what never changes.
     alignas(line_pair) const std::size_t _capacity;
-    sequence _claimed;    // the last claimed sequence
-    sequence _published;  // the last published one: the cursor, without touching its line
-    sequence _reclaimed;  // the last one that every reader released, as last seen
-    sequence _limit;      // the last one that may be claimed before looking at the gates
+    sequence _last;            // the last claimed sequence, while something is claimed
+    std::size_t _claimed = 0;  // slots claimed and not published
+    sequence _reclaimed;       // the last one that every reader released, as last seen
+    sequence _limit;           // the last one that may be claimed before looking at the gates
     std::size_t _gate_count = 0;
     const std::size_t _max_gates;
     const std::unique_ptr<ring_gate*[]> _gates;
