@@ -147,7 +147,7 @@ class mesh_port {
 
     shard& _owner;
     const mesh_options _options;
-    const bool _loses_bells;  // a canary
+    const bool _loses_bells;                    // a canary
     std::vector<std::unique_ptr<lane>> _lanes;  // by peer; null for this shard
     std::vector<lane*> _touched;
     std::uint64_t _backlog = 0;

@@ -19,9 +19,9 @@ future<data_directory> data_directory::open(std::string path) {
     co_await io::make_directories(path);
     data_directory opened;
     opened._path = path;
-    opened._lock = co_await io::file::open(
-        path + "/" + std::string(lock_name),
-        {.mode = io::op::access::read_write, .create = true, .lock = true});
+    opened._lock =
+        co_await io::file::open(path + "/" + std::string(lock_name),
+                                {.mode = io::op::access::read_write, .create = true, .lock = true});
     for (const std::string& name : co_await io::list_directory(path)) {
         if (const auto found = partition_of_directory(name)) {
             opened._partitions.push_back(*found);
@@ -60,8 +60,7 @@ future<std::unique_ptr<store>> store::open(std::string directory, store_options 
 }
 
 future<> store::open_log(const topic_partition& of) {
-    auto opened =
-        co_await log::open(_directory + "/" + directory_name(of), _options.log, _recent);
+    auto opened = co_await log::open(_directory + "/" + directory_name(of), _options.log, _recent);
     _logs.emplace(of, std::move(opened));
 }
 
