@@ -142,12 +142,19 @@ void runner::live(shard_id id) {
 
 void runner::turn_until_end(shard_id id) {
     shard& own = _host.at(id);
+    std::optional<stall_watch> stalls;
+    if (_options.stall.threshold > duration::zero()) {
+        stalls.emplace(own, _options.stall);
+    }
     std::optional<future<>> program;
     if (id == 0) {
         program.emplace(futurize(_program, _host));
     }
     while (!_ended.load(std::memory_order_relaxed)) {
         const instant next = own.turn();
+        if (stalls) {
+            stalls->report();
+        }
         if (program && program->available()) {
             try {
                 program->take();

@@ -6,6 +6,7 @@
 #include <weir/core/future.hh>
 #include <weir/core/host.hh>
 #include <weir/core/placement.hh>
+#include <weir/io/stall.hh>
 #include <weir/io/thread_pool.hh>
 #include <weir/io/uring.hh>
 
@@ -20,6 +21,7 @@ struct run_options {
     bool pin = true;              ///< each shard to its cpu
     uring_options uring;
     thread_pool_options blocking;
+    stall_options stall;
     /// SIGINT and SIGTERM ask for a stop, a second one ends the process at once. SIGPIPE is
     /// ignored. Without it signals are the caller's matter.
     bool handle_signals = true;

@@ -27,6 +27,12 @@ wall_clock_ms wall_clock_now() noexcept {
     return static_cast<wall_clock_ms>(now.tv_sec) * 1'000 + now.tv_nsec / 1'000'000;
 }
 
+duration thread_cpu_time() noexcept {
+    timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return std::chrono::seconds(used.tv_sec) + std::chrono::nanoseconds(used.tv_nsec);
+}
+
 std::uint64_t random_seed() {
     std::uint64_t seed;
     if (getrandom(&seed, sizeof seed, 0) != sizeof seed) {

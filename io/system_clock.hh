@@ -16,6 +16,9 @@ namespace weir::io {
 instant monotonic_now() noexcept;
 /// Milliseconds since the epoch.
 wall_clock_ms wall_clock_now() noexcept;
+/// The processor time that the calling thread has used. A signal handler may ask.
+/// cost     a system call
+duration thread_cpu_time() noexcept;
 /// A number from the kernel's source of random numbers, for seeds.
 std::uint64_t random_seed();
 

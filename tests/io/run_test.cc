@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <weir/core/call.hh>
@@ -11,6 +12,7 @@
 #include <weir/core/error.hh>
 #include <weir/io/run.hh>
 #include <weir/io/submit.hh>
+#include <weir/io/system_clock.hh>
 
 namespace weir::io {
 
@@ -86,6 +88,34 @@ TEST_SUITE("io/run") {
         CHECK(results == std::vector<std::int32_t>{-ECANCELED, -ECANCELED});
         ::close(ends[0]);
         ::close(ends[1]);
+    }
+
+    TEST_CASE("a turn that takes too long is reported with its backtrace, a short one is not") {
+        capturing_log_sink log;
+        auto options = two_shards(log);
+        options.stall.interval = std::chrono::milliseconds(1);
+        SUBCASE("one that burns many times the threshold") {
+            options.stall.threshold = std::chrono::milliseconds(5);
+            CHECK(run(options, [](host&) -> future<> {
+                      co_await yield();
+                      const auto start = thread_cpu_time();
+                      while (thread_cpu_time() - start < std::chrono::milliseconds(80)) {
+                          sched_yield();  // where ThreadSanitizer delivers signals
+                      }
+                  }) == 0);
+            CHECK(has_line(log, "a turn took too long"));
+            CHECK(has_line(log, "backtrace="));
+        }
+        SUBCASE("many short ones") {
+            options.stall.threshold = std::chrono::seconds(2);
+            CHECK(run(options, [](host&) -> future<> {
+                      const auto start = thread_cpu_time();
+                      while (thread_cpu_time() - start < std::chrono::milliseconds(20)) {
+                          co_await yield();
+                      }
+                  }) == 0);
+            CHECK(!has_line(log, "a turn took too long"));
+        }
     }
 
     TEST_CASE("a shard that can't be set up fails the start and says why") {
