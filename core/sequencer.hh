@@ -104,6 +104,9 @@ class sequencer {
     /// cost     one store to the line that the readers poll
     void publish(std::size_t n) noexcept {
         WEIR_ASSERT(n <= _claimed);
+        if (n == 0) {
+            return;  // _last means nothing while nothing is claimed
+        }
         show(_last - static_cast<sequence>(_claimed - n));
         _claimed -= n;
     }

@@ -74,6 +74,16 @@ TEST_SUITE("core/ring") {
         CHECK(out.claim(5) == sequence_range{4, 4});
     }
 
+    TEST_CASE("publishing nothing leaves the cursor where it is") {
+        ring<int> numbers(8);
+        auto out = numbers.open();
+        out.claim(1);
+        out.unclaim(1);
+        out.emplace(1);
+        out.publish(0);
+        CHECK(numbers.cursor() == 0);
+    }
+
     TEST_CASE("a range that wraps around is two pieces of memory") {
         ring<int> numbers(4);
         auto out = numbers.open();
