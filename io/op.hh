@@ -35,6 +35,7 @@ struct open {
 /// Closes a file or socket.
 struct close {
     int fd;
+    bool reset = false;  ///< a connection: drops what the peer did not take, and tells it so
 };
 
 /// What stat tells; the caller owns it.

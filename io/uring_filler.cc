@@ -81,6 +81,11 @@ struct filler {
     }
 
     void operator()(const op::close& what) {
+        if (what.reset) {
+            // Else a peer that takes nothing would keep zero-copied memory for minutes.
+            const linger no_time{.l_onoff = 1, .l_linger = 0};
+            setsockopt(what.fd, SOL_SOCKET, SO_LINGER, &no_time, sizeof no_time);
+        }
         io_uring_prep_close(entry, what.fd);
         if (!is_socket(what.fd)) {
             // The last close of a removed file frees its blocks, which may take long.

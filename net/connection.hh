@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <span>
@@ -47,8 +46,22 @@ class received {
 
 struct connection_options {
     std::size_t receive_ahead_bytes = 256 * 1024;  ///< received and not yet taken; then TCP waits
+    std::size_t receive_ahead_loans = 8;           ///< likewise, in buffers of the backend
     std::size_t private_buffer_bytes = 4096;       ///< received into when all loans are out
     std::size_t zero_copy_bytes = 64 * 1024;       ///< larger sends ask for zero copy
+    /// For the peer to take each MiB of a send, or all of a smaller one; then the connection is
+    /// aborted. `forever`: it may keep us waiting.
+    duration send_time_max = std::chrono::seconds(30);
+
+    static constexpr duration forever = duration::max();
+};
+
+/// What connections count together.
+struct connection_totals {
+    std::uint64_t bytes_received = 0;
+    std::uint64_t bytes_sent = 0;
+    std::uint64_t receives_held = 0;   ///< a receive paused since too much was not taken yet
+    std::uint64_t sends_too_slow = 0;  ///< a peer did not take a send within send_time_max
 };
 
 /// A TCP connection. One receive and one send may be under way at a time. close() must have
@@ -56,30 +69,38 @@ struct connection_options {
 /// thread   the shard that accepted or connected it
 class connection {
   public:
-    connection(int fd, connection_options options = {});
+    /// totals   counted into as well; borrowed, null for none
+    explicit connection(int fd, const connection_options& options = {},
+                        connection_totals* totals = nullptr);
     connection(const connection&) = delete;
     connection& operator=(const connection&) = delete;
     ~connection();
 
-    /// fails    weir::error with the errno
-    static future<std::unique_ptr<connection>> connect(address to, connection_options options = {});
+    /// deadline  then it fails with errc::timed_out
+    /// fails     weir::error with the errno
+    static future<std::unique_ptr<connection>> connect(address to, connection_options options = {},
+                                                       instant deadline = never);
 
     /// The next bytes, as soon as there are some.
     /// deadline  then the result is `timed_out`, and what comes later is kept for the next call
     /// fails     weir::error: the connection was reset
+    /// cost      no allocation after the first
     future<received> receive(instant deadline = never);
     /// Sends all of it. The memory is borrowed until the future is settled.
-    /// fails     weir::error: the peer is gone
-    future<> send(std::vector<iovec> parts);
+    /// fails     weir::error: the peer is gone, or errc::timed_out: it does not read
+    /// cost      no allocation after the first, up to 16 parts
+    future<> send(std::span<const iovec> parts);
     future<> send(std::span<const std::byte> bytes);
     /// Half close: the peer sees the end after what was sent.
     future<> shutdown_send();
     /// Takes nothing more: a receive under way, and each after it, sees the end once what was
     /// received is taken. For a graceful stop.
     void shutdown_receive() noexcept;
-    /// Ends both directions now: a receive under way ends, sends fail. Then close().
+    /// Ends both directions now: a receive under way ends, a send fails, what the peer has not
+    /// taken yet is dropped and the peer sees a reset. Then close().
     void abort() noexcept;
-    /// Ends what is under way and gives the descriptor back. Never fails.
+    /// Ends what is under way, which aborts if that is a send, and gives the descriptor back.
+    /// Never fails.
     future<> close();
 
     address peer() const { return _peer; }
@@ -87,31 +108,39 @@ class connection {
     std::uint64_t bytes_sent() const noexcept { return _bytes_sent; }
 
   private:
+    class connecting;
     class receive_operation;
     class private_receive;
-    class deadline_timer;
+    class send_operation;
+    class patience;
+    struct machinery;
     friend class listener;
 
     void start_receive();
     void start_private_receive();
     void arrived(received&& data);
     void ended(std::int32_t error_number);
+    void deliver(received&& data);
+    void receive_late() noexcept;
+    void send_late() noexcept;
     void idle();
-    void deliver();
+    void sent(std::size_t bytes) noexcept;
 
     const int _fd;
     const connection_options _options;
+    connection_totals* const _totals;
     address _peer;
-    std::unique_ptr<receive_operation> _receive;
+    std::unique_ptr<machinery> _machinery;
     std::unique_ptr<private_receive> _private_receive;
-    std::unique_ptr<deadline_timer> _deadline;
-    std::deque<received> _queue;
+    std::vector<received> _queue;  // a few, oldest first
     std::size_t _queued_bytes = 0;
     std::optional<std::int32_t> _end;  // 0 at the end of the stream, else errno
     promise<received> _waiting;
     promise<> _closing;
     bool _receiving = false;
-    bool _holding = false;  // cancelled because receive_ahead_bytes are queued
+    bool _holding = false;  // cancelled because too much is queued
+    bool _sending = false;
+    bool _aborted = false;  // and the descriptor given back
     bool _closed = false;
     std::uint64_t _bytes_received = 0;
     std::uint64_t _bytes_sent = 0;

@@ -12,14 +12,8 @@
 
 namespace weir::net {
 
-namespace {
-
-// A frame gets its memory in steps of at least this, doubling, as its bytes arrive.
-constexpr std::size_t first_step = 64 * 1024;
-
-}  // namespace
-
 future<frame_reader::progress> frame_reader::more(instant deadline) {
+    _rest = {};  // gives the loan back while we wait
     received arrived = co_await _from.receive(deadline);
     switch (arrived.what()) {
         case received::status::end:
@@ -35,7 +29,6 @@ future<frame_reader::progress> frame_reader::more(instant deadline) {
 
 future<frame> frame_reader::next() {
     if (_rest.bytes().empty()) {
-        _rest = {};  // gives the loan back while we wait
         switch (co_await more(this_shard().now() + _options.idle_max)) {
             case progress::end:
                 co_return frame(frame::status::end);
@@ -69,58 +62,61 @@ future<frame> frame_reader::next() {
 
 future<frame> frame_reader::read_body(std::size_t size, instant deadline) {
     frame body(frame::status::complete);
-    std::size_t capacity = 0;
-    for (std::size_t filled = 0; filled < size;) {
-        if (filled == capacity) {
-            const std::size_t grown = std::min(size, std::max(first_step, capacity * 2));
-            if (!co_await grow(body, filled, grown, deadline)) {
-                co_return frame(frame::status::too_slow);
-            }
-            capacity = grown;
+    const std::size_t first = std::min(size, first_step);
+    const bool is_long = size > first_step;
+    if (!is_long && !co_await charge(body, size, deadline)) {
+        co_return frame(frame::status::too_slow);
+    }
+    body._memory.reset(new std::byte[first]);
+    frame::status filled = co_await fill(body, 0, first, deadline);
+    if (filled == frame::status::complete && is_long) {
+        if (!co_await charge(body, size, deadline)) {
+            co_return frame(frame::status::too_slow);
         }
-        if (_rest.bytes().empty()) {
-            _rest = {};
-            const progress made = co_await more(deadline);
-            if (made != progress::bytes) {
-                co_return frame(made == progress::end ? frame::status::cut
-                                                      : frame::status::too_slow);
-            }
-        }
-        const std::size_t count = std::min(_rest.bytes().size(), capacity - filled);
-        std::memcpy(body._memory.get() + filled, _rest.bytes().data(), count);
-        _rest.consume(count);
-        filled += count;
+        std::unique_ptr<std::byte[]> whole(new std::byte[size]);
+        std::memcpy(whole.get(), body._memory.get(), first);
+        body._memory = std::move(whole);
+        filled = co_await fill(body, first, size, deadline);
+    }
+    if (filled != frame::status::complete) {
+        co_return frame(filled);
     }
     body._bytes = {body._memory.get(), size};
     co_return body;
 }
 
-// Gives the body more memory, once the budget has it. returns false if that took too long.
-future<bool> frame_reader::grow(frame& body, std::size_t filled, std::size_t capacity,
-                                instant deadline) {
-    if (_budget != nullptr) {
-        const std::size_t missing = capacity - body._charge.count();
-        semaphore_units more = _budget->try_acquire(missing);
-        if (!more) {
-            abort_source late;
-            late.abort_at(deadline);
-            try {
-                more = co_await _budget->acquire(missing, late);
-            } catch (const error&) {
-                co_return false;
+future<frame::status> frame_reader::fill(frame& body, std::size_t from, std::size_t to,
+                                         instant deadline) {
+    while (from < to) {
+        if (_rest.bytes().empty()) {
+            const progress made = co_await more(deadline);
+            if (made != progress::bytes) {
+                co_return made == progress::end ? frame::status::cut : frame::status::too_slow;
             }
         }
-        if (body._charge) {
-            body._charge.absorb(std::move(more));
-        } else {
-            body._charge = std::move(more);
+        const std::size_t count = std::min(_rest.bytes().size(), to - from);
+        std::memcpy(body._memory.get() + from, _rest.bytes().data(), count);
+        _rest.consume(count);
+        from += count;
+    }
+    co_return frame::status::complete;
+}
+
+// Takes a frame's share of the budget. returns false if that took too long.
+future<bool> frame_reader::charge(frame& body, std::size_t size, instant deadline) {
+    if (_budget == nullptr || size == 0) {
+        co_return true;
+    }
+    body._charge = _budget->try_acquire(size);
+    if (!body._charge) {
+        abort_source late;
+        late.abort_at(deadline);
+        try {
+            body._charge = co_await _budget->acquire(size, late);
+        } catch (const error&) {
+            co_return false;
         }
     }
-    std::unique_ptr<std::byte[]> larger(new std::byte[capacity]);
-    if (filled > 0) {
-        std::memcpy(larger.get(), body._memory.get(), filled);
-    }
-    body._memory = std::move(larger);
     co_return true;
 }
 

@@ -47,18 +47,25 @@ class frame {
 };
 
 /// Cuts what a connection receives into frames. Memory is taken only after the length has been
-/// checked, and grows with what really arrives, so a lie about a length costs its teller.
+/// checked, and for a long frame only after its first bytes have come, so that a lie about a
+/// length costs its teller.
 /// thread   that of the connection
 class frame_reader {
   public:
-    /// budget   bytes of memory for frames, shared by connections: a frame is charged as it
-    ///          grows, waits when nothing is left, and gives it back at its end. Null: no limit
+    /// Of a longer frame, so much must have come before the rest gets memory and is charged.
+    static constexpr std::size_t first_step = 16 * 1024;
+
+    /// budget   bytes of memory for frames, shared by connections, at least frame_bytes_max: a
+    ///          frame is charged as a whole before it is read on, waits in line when too little
+    ///          is left, and gives it back at its end. It holds no charge while it waits, so
+    ///          frames can't block each other; what it holds then is first_step at most, without
+    ///          charge. Null: no limit
     frame_reader(connection& from, frame_options options, semaphore* budget = nullptr) noexcept
         : _from(from), _options(options), _budget(budget) {}
 
     /// The next frame, or why there is none; after that the connection is to be closed.
     /// fails    weir::error if the connection was reset
-    /// cost     one allocation and one copy a frame
+    /// cost     one allocation and one copy a frame, up to first_step
     future<frame> next();
 
   private:
@@ -66,7 +73,8 @@ class frame_reader {
     enum class progress : std::uint8_t { bytes, end, late };
     future<progress> more(instant deadline);
     future<frame> read_body(std::size_t size, instant deadline);
-    future<bool> grow(frame& body, std::size_t filled, std::size_t capacity, instant deadline);
+    future<frame::status> fill(frame& body, std::size_t from, std::size_t to, instant deadline);
+    future<bool> charge(frame& body, std::size_t size, instant deadline);
 
     connection& _from;
     const frame_options _options;

@@ -2,6 +2,8 @@
 #include <weir/net/http.hh>
 
 #include <algorithm>
+#include <charconv>
+#include <ctime>
 #include <iterator>
 #include <utility>
 
@@ -9,11 +11,16 @@
 #include <fmt/format.h>
 
 #include <weir/core/coroutine.hh>
+#include <weir/core/host.hh>
 #include <weir/net/http_parser.hh>
 
 namespace weir::net {
 
 namespace {
+
+constexpr std::string_view plain_text = "text/plain; charset=utf-8";
+// Memory that an idle connection keeps for the next request.
+constexpr std::size_t kept_capacity = 4096;
 
 std::string_view reason_of(unsigned status) {
     switch (status) {
@@ -33,6 +40,8 @@ std::string_view reason_of(unsigned status) {
             return "Request Header Fields Too Large";
         case 500:
             return "Internal Server Error";
+        case 501:
+            return "Not Implemented";
         case 503:
             return "Service Unavailable";
         default:
@@ -80,9 +89,12 @@ class http_server::session {
             _kept_read = 0;
         }
     }
+    void keep();
     future<bool> more();
     future<> flush();
-    void write(const http_response& response, bool head_only, bool keep_alive);
+    future<> linger();
+    void refuse(unsigned status);
+    void write(const http_response& response, const http_request& to, bool keep_alive);
 
     http_server& _owner;
     connection& _socket;
@@ -90,24 +102,37 @@ class http_server::session {
     received _fresh;    // parsed in place when it holds whole requests
     std::string _kept;  // else put together here
     std::size_t _kept_read = 0;
+    instant _deadline = never;  // of the request that has begun
     std::string _out;
 };
 
-// Waits for bytes behind those that are unread. returns false at the end or if they are late.
-future<bool> http_server::session::more() {
-    const bool between = unread().empty();
-    const instant now = this_shard().now();
-    if (!between && _kept.empty()) {
+// Gives the loan back before a wait, and memory that only a large request needed.
+void http_server::session::keep() {
+    if (_kept.empty()) {
+        if (_kept.capacity() > kept_capacity) {
+            _kept = std::string();
+        }
         _kept.assign(unread());
     } else if (_kept_read > 0) {
         _kept.erase(0, std::exchange(_kept_read, 0));
     }
     _fresh = {};
-    const duration patience = between ? _owner._options.idle_max : _owner._options.request_time_max;
-    received arrived = co_await _socket.receive(now + patience);
+}
+
+// Waits for bytes behind those that are unread. returns false at the end or if they are late.
+future<bool> http_server::session::more() {
+    const bool between = unread().empty();
+    const instant now = this_shard().now();
+    if (between) {
+        _deadline = never;
+    } else if (_deadline == never) {
+        _deadline = now + _owner._options.request_time_max;
+    }
+    keep();
+    received arrived =
+        co_await _socket.receive(between ? now + _owner._options.idle_max : _deadline);
     if (arrived.what() == received::status::timed_out && !between) {
-        ++_owner._counters.refused;
-        write({408, "text/plain; charset=utf-8", "the request took too long\n"}, false, false);
+        refuse(408);
         co_await flush();
     }
     if (arrived.what() != received::status::data) {
@@ -122,58 +147,96 @@ future<bool> http_server::session::more() {
 }
 
 future<> http_server::session::flush() {
-    if (!_out.empty()) {
-        co_await _socket.send(std::as_bytes(std::span(_out)));
-        _out.clear();
+    co_await _socket.send(std::as_bytes(std::span(_out)));
+    if (_out.capacity() > kept_capacity) {
+        _out = std::string();
+    }
+    _out.clear();
+}
+
+// A connection closed with bytes unread is reset, and the client loses the answer that tells it
+// why: let it send on for a while.
+future<> http_server::session::linger() {
+    co_await _socket.shutdown_send();
+    _fresh = {};
+    const instant end = this_shard().now() + _owner._options.linger_max;
+    while ((co_await _socket.receive(end)).what() == received::status::data &&
+           this_shard().now() < end) {
     }
 }
 
-void http_server::session::write(const http_response& response, bool head_only, bool keep_alive) {
-    fmt::format_to(std::back_inserter(_out),
-                   "HTTP/1.1 {} {}\r\nDate: {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}\r\n",
-                   response.status, reason_of(response.status), _owner.date(),
-                   response.content_type, response.body.size(),
-                   keep_alive ? "" : "Connection: close\r\n");
-    if (!head_only) {
+void http_server::session::refuse(unsigned status) {
+    ++_owner._counters.refused;
+    write({status, plain_text, std::string(reason_of(status)) + "\n"}, {}, false);
+}
+
+void http_server::session::write(const http_response& response, const http_request& to,
+                                 bool keep_alive) {
+    char digits[20];
+    const auto append_number = [&](std::uint64_t number) {
+        _out.append(digits, std::to_chars(digits, std::end(digits), number).ptr);
+    };
+    _out += "HTTP/1.1 ";
+    append_number(response.status);
+    _out += ' ';
+    _out += reason_of(response.status);
+    _out += _owner.date();
+    _out += "Content-Type: ";
+    _out += response.content_type;
+    _out += "\r\nContent-Length: ";
+    append_number(response.body.size());
+    if (!keep_alive) {
+        _out += "\r\nConnection: close\r\n\r\n";
+    } else if (to.version < 11) {
+        _out += "\r\nConnection: keep-alive\r\n\r\n";
+    } else {
+        _out += "\r\n\r\n";
+    }
+    if (to.method != "HEAD") {
         _out += response.body;
     }
 }
 
 future<> http_server::session::run() {
-    for (bool open = true; open;) {
+    for (;;) {
         http_request request;
         const http_parser::result parsed = _parser.parse(unread(), request);
-        switch (parsed.made) {
-            case http_parser::progress::more:
-                co_await flush();
-                open = co_await more();
-                break;
-            case http_parser::progress::bad:
-                ++_owner._counters.refused;
-                write({parsed.status, "text/plain; charset=utf-8",
-                       std::string(reason_of(parsed.status)) + "\n"},
-                      false, false);
-                open = false;
-                break;
-            case http_parser::progress::complete: {
-                ++_owner._counters.requests;
-                const bool keep_alive = request.keep_alive;
-                const http_response response = co_await _owner.answer(request);
-                write(response, request.method == "HEAD", keep_alive);
-                consume(parsed.consumed);
-                open = keep_alive;
-                if (_out.size() >= _owner._options.responses_ahead_bytes) {
-                    co_await flush();
-                }
-                break;
+        if (parsed.made == http_parser::progress::bad) {
+            refuse(parsed.status);
+            co_await flush();
+            co_await linger();
+            co_return;
+        }
+        if (parsed.made == http_parser::progress::more) {
+            if (parsed.wants_continue) {
+                _out += "HTTP/1.1 100 Continue\r\n\r\n";
             }
+            if (!_out.empty()) {
+                co_await flush();
+            }
+            if (!co_await more()) {
+                co_return;
+            }
+            continue;
+        }
+        ++_owner._counters.requests;
+        _deadline = never;
+        const http_response response = co_await _owner.answer(request);
+        const bool keep_alive = request.keep_alive && !_owner._stopping;
+        write(response, request, keep_alive);
+        consume(parsed.consumed);
+        if (!keep_alive || _out.size() >= _owner._options.responses_ahead_bytes) {
+            co_await flush();
+        }
+        if (!keep_alive) {
+            co_return;
         }
     }
-    co_await flush();
-    co_await _socket.shutdown_send();
 }
 
-http_server::http_server(http_options options) : _options(options) {}
+http_server::http_server(http_options options)
+    : _options(std::move(options)),
+      _log(this_host().log_sink(), "http", this_host().options().logging) {}
 http_server::~http_server() = default;
 
 void http_server::route(std::string path, handler serve) {
@@ -185,33 +248,69 @@ future<> http_server::start(address at) {
         session client(*this, socket);
         co_await client.run();
     });
+    register_metrics();
+}
+
+void http_server::register_metrics() {
+    const std::vector<metric_label> labels{
+        {"server", _options.server.name.empty() ? where().to_string() : _options.server.name}};
+    metrics& registry = this_shard().metrics();
+    _metrics.push_back(registry.counter({"weir_http_requests_total", "Requests answered.", labels},
+                                        &_counters.requests));
+    _metrics.push_back(registry.counter(
+        {"weir_http_refused_total", "Requests malformed, too large or too slow.", labels},
+        &_counters.refused));
+    _metrics.push_back(registry.counter(
+        {"weir_http_failed_total", "Requests whose handler failed.", labels}, &_counters.failed));
 }
 
 future<> http_server::stop() {
+    _stopping = true;
     return _server ? _server->stop() : make_ready_future();
 }
 
 future<http_response> http_server::answer(const http_request& request) {
-    const auto found = _routes.find(std::string(request.path));
-    if (found == _routes.end()) {
-        return make_ready_future<http_response>(
-            http_response{404, "text/plain; charset=utf-8", "no such page\n"});
+    if (request.method != "GET" && request.method != "HEAD" && request.method != "POST") {
+        return make_ready_future<http_response>(http_response{501, plain_text, "no such method\n"});
     }
-    return futurize(found->second, request).handle_failure([](std::exception_ptr failure) {
-        try {
-            std::rethrow_exception(failure);
-        } catch (const std::exception& e) {
-            return http_response{500, "text/plain; charset=utf-8", std::string(e.what()) + "\n"};
-        }
-    });
+    const auto found = _routes.find(request.path);
+    if (found == _routes.end()) {
+        return make_ready_future<http_response>(http_response{404, plain_text, "no such page\n"});
+    }
+    future<http_response> answered = futurize(found->second, request);
+    if (answered.available() && !answered.failed()) [[likely]] {
+        return answered;
+    }
+    return std::move(answered).handle_failure(
+        [this, path = std::string(request.path)](const std::exception_ptr& failure) {
+            return failed(path, failure);
+        });
 }
 
+http_response http_server::failed(std::string_view path, const std::exception_ptr& failure) {
+    ++_counters.failed;
+    std::string cause = "not a std::exception";
+    try {
+        std::rethrow_exception(failure);
+    } catch (const std::exception& e) {
+        cause = e.what();
+    } catch (...) {  // NOLINT(bugprone-empty-catch): said above
+    }
+    _log.write(this_shard().log_context(), log_level::warning, "handler failed",
+               {{"path", path}, {"cause", cause}});
+    return {500, plain_text, "internal error\n"};
+}
+
+// The end of the status line and the field Date, which changes once a second.
 std::string_view http_server::date() {
-    const wall_clock_ms second = this_shard().wall_now() / 1000;
-    if (second != _date_second) {
-        _date_second = second;
-        _date = fmt::format("{:%a, %d %b %Y %H:%M:%S GMT}",
-                            fmt::gmtime(static_cast<std::time_t>(second)));
+    if (const instant now = this_shard().now(); now != _date_read) {
+        _date_read = now;
+        const wall_clock_ms second = this_shard().wall_now() / 1000;
+        if (second != _date_second) {
+            _date_second = second;
+            _date = fmt::format("\r\nDate: {:%a, %d %b %Y %H:%M:%S GMT}\r\n",
+                                fmt::gmtime(static_cast<std::time_t>(second)));
+        }
     }
     return _date;
 }

@@ -3,11 +3,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include <weir/core/future.hh>
@@ -27,6 +27,7 @@ struct http_request {
     std::string_view query;  ///< what follows it
     std::span<const http_field> fields;
     std::string_view body;
+    unsigned version = 11;  ///< 10 for HTTP/1.0
     bool keep_alive = true;
 
     /// The value of the first field of that name, in any case; empty if there is none.
@@ -47,17 +48,18 @@ struct http_options {
     std::size_t responses_ahead_bytes = 64 * 1024;         ///< of pipelined requests, then sent
     duration request_time_max = std::chrono::seconds(10);  ///< from its first byte on; then 408
     duration idle_max = std::chrono::seconds(60);          ///< between requests
+    duration linger_max = std::chrono::seconds(2);  ///< for a refused client to read our answer
 };
 
 struct http_counters {
     std::uint64_t requests = 0;
     std::uint64_t refused = 0;  ///< malformed, too large or too slow
+    std::uint64_t failed = 0;   ///< the handler failed
 };
 
-/// A small HTTP/1.1 server: GET, HEAD and POST, keep-alive, pipelining, limits; Beast's parser
-/// inside. Answers go out in the order of the requests, those that are ready together at once.
-/// stop() must have ended before its destruction.
-/// thread   one shard
+/// A small HTTP/1.1 server: keep-alive, pipelining, limits; Beast's parser inside. Answers go out
+/// in the order of the requests, those that are ready together at once. stop() must have ended
+/// before its destruction. thread   one shard
 class http_server {
   public:
     using handler = std::function<future<http_response>(const http_request&)>;
@@ -65,7 +67,8 @@ class http_server {
     explicit http_server(http_options options = {});
     ~http_server();
 
-    /// Has `serve` answer requests for exactly `path`. Before start().
+    /// Has `serve` answer GET, HEAD and POST for exactly `path`. If it fails, the client gets 500
+    /// and the log the cause. Before start().
     void route(std::string path, handler serve);
     /// fails    weir::error, for example EADDRINUSE
     future<> start(address at);
@@ -78,13 +81,19 @@ class http_server {
   private:
     class session;
 
+    void register_metrics();
     future<http_response> answer(const http_request& request);
+    http_response failed(std::string_view path, const std::exception_ptr& failure);
     std::string_view date();
 
     const http_options _options;
-    std::unordered_map<std::string, handler> _routes;
+    std::map<std::string, handler, std::less<>> _routes;
     std::unique_ptr<server> _server;
+    logger _log;
     http_counters _counters;
+    std::vector<metrics::registration> _metrics;
+    bool _stopping = false;
+    instant _date_read{};
     wall_clock_ms _date_second = -1;
     std::string _date;
 };

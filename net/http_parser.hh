@@ -10,27 +10,37 @@
 
 namespace weir::net {
 
-/// Takes one request at a time from the front of a stretch of bytes, without copying it.
+/// Takes requests, one after the other, from the front of bytes that arrive bit by bit. It looks
+/// at each byte once, however the bytes were cut, and copies only the body of a chunked request.
 class http_parser {
   public:
     enum class progress : std::uint8_t { complete, more, bad };
     struct result {
         progress made;
-        std::size_t consumed = 0;  ///< complete: bytes of the request
-        unsigned status = 0;       ///< bad: what to answer
+        std::size_t consumed = 0;     ///< complete: bytes of the request
+        unsigned status = 0;          ///< bad: what to answer
+        bool wants_continue = false;  ///< more: the client waits for "100 Continue"; told once
     };
 
+    /// limits   borrowed
     explicit http_parser(const http_options& limits);
     ~http_parser();
 
-    /// Parses the request that begins at the front of `bytes`; its views point there.
+    /// Goes on with the request that begins at the front of `bytes`: those of the last call, which
+    /// may have moved, and more behind them. After a complete request the next one begins.
+    /// into     when complete: views into `bytes`, and of a chunked body into this, until the next
+    ///          call
     result parse(std::string_view bytes, http_request& into);
 
   private:
     class reader;
+    struct state;
+
+    result go_on(std::string_view bytes);
+    bool finish(std::string_view bytes, http_request& into) const;
+
     const http_options& _limits;
-    std::vector<http_field> _fields;
-    std::string _body;  // of a chunked request, put together
+    std::unique_ptr<state> _state;
 };
 
 }  // namespace weir::net

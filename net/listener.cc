@@ -45,10 +45,12 @@ class listener::retry_timer final : public timer {
     listener& _owner;
 };
 
-listener::listener(int fd, address where, connection_options options)
+listener::listener(int fd, address where, const connection_options& options,
+                   connection_totals* totals)
     : _fd(fd),
       _where(where),
       _options(options),
+      _totals(totals),
       _operation(std::make_unique<accept_operation>(*this, fd)),
       _retry(std::make_unique<retry_timer>(*this)) {}
 
@@ -56,10 +58,11 @@ listener::~listener() {
     WEIR_ASSERT(_closed && !_accepting);
 }
 
-future<std::unique_ptr<listener>> listener::listen(address at, connection_options options) {
+future<std::unique_ptr<listener>> listener::listen(address at, connection_options options,
+                                                   connection_totals* totals) {
     const std::int32_t fd = co_await io::submit_or_fail(io::op::listen{&at.raw(), at.raw_length()},
                                                         "listen", at.to_string());
-    std::unique_ptr<listener> made(new listener(fd, at, options));
+    std::unique_ptr<listener> made(new listener(fd, at, options, totals));
     made->start();
     co_return made;
 }
@@ -73,7 +76,6 @@ void listener::start() {
 }
 
 void listener::arrived(int fd) {
-    ++_accepted;
     if (_closed) {
         io::submit(io::op::close{fd}).ignore();
     } else if (_waiting.open()) {
@@ -90,9 +92,9 @@ void listener::stopped(std::int32_t result) {
     _accepting = false;
     if (_closing.open()) {
         _closing.set_value();
-    } else if (result >= 0) {
-        start();
-    } else if (result != -ECANCELED) {
+    } else if (result >= 0 || result == -ECANCELED) {
+        start();  // if the queue has been emptied since
+    } else {
         ++_failures;
         _retry->arm(this_shard().now() + retry_pause);
     }
@@ -115,7 +117,7 @@ future<std::unique_ptr<connection>> listener::accept() {
 }
 
 future<std::unique_ptr<connection>> listener::take(int fd) {
-    auto made = std::make_unique<connection>(fd, _options);
+    auto made = std::make_unique<connection>(fd, _options, _totals);
     sockaddr_storage peer{};
     if (co_await io::submit(io::op::socket_name{fd, true, &peer}) >= 0) {
         made->_peer = address::from(peer);

@@ -20,7 +20,9 @@ class listener {
 
     /// at       with port 0 the kernel picks one: see where()
     /// fails    weir::error, for example EADDRINUSE or EACCES
-    static future<std::unique_ptr<listener>> listen(address at, connection_options options = {});
+    /// totals   of its connections; borrowed, null for none
+    static future<std::unique_ptr<listener>> listen(address at, connection_options options = {},
+                                                    connection_totals* totals = nullptr);
     ~listener();
     listener(const listener&) = delete;
     listener& operator=(const listener&) = delete;
@@ -31,15 +33,14 @@ class listener {
     future<> close();
 
     address where() const noexcept { return _where; }
-    std::uint64_t accepted() const noexcept { return _accepted; }
     /// How often accepting failed, for want of descriptors for example; it goes on after a pause.
-    std::uint64_t accept_failures() const noexcept { return _failures; }
+    const std::uint64_t& accept_failures() const noexcept { return _failures; }
 
   private:
     class accept_operation;
     class retry_timer;
 
-    listener(int fd, address where, connection_options options);
+    listener(int fd, address where, const connection_options& options, connection_totals* totals);
     void start();
     void arrived(int fd);
     void stopped(std::int32_t result);
@@ -48,6 +49,7 @@ class listener {
     const int _fd;
     const address _where;
     const connection_options _options;
+    connection_totals* const _totals;
     std::unique_ptr<accept_operation> _operation;
     std::unique_ptr<retry_timer> _retry;
     std::deque<int> _queue;
@@ -55,7 +57,6 @@ class listener {
     promise<> _closing;
     bool _accepting = false;
     bool _closed = false;
-    std::uint64_t _accepted = 0;
     std::uint64_t _failures = 0;
 };
 

@@ -25,21 +25,62 @@ class server::grace_timer final : public timer {
     server& _owner;
 };
 
-server::server(std::unique_ptr<listener> from, server_options options, handler serve)
-    : _listener(std::move(from)),
-      _options(options),
+server::server(server_options options, handler serve)
+    : _options(std::move(options)),
       _serve(std::move(serve)),
       _log(this_host().log_sink(), "net", this_host().options().logging) {}
 
 server::~server() {
-    WEIR_ASSERT(_stopping && _open.empty());
+    WEIR_ASSERT(_listener == nullptr || (_stopping && _open.empty()));
 }
 
 future<std::unique_ptr<server>> server::start(address at, server_options options, handler serve) {
-    auto from = co_await listener::listen(at, options.connection);
-    std::unique_ptr<server> made(new server(std::move(from), options, std::move(serve)));
+    std::unique_ptr<server> made(new server(std::move(options), std::move(serve)));
+    made->_listener =
+        co_await listener::listen(at, made->_options.connection, &made->_counters.traffic);
+    std::exception_ptr refused;
+    try {
+        made->register_metrics();
+    } catch (...) {
+        refused = std::current_exception();
+    }
+    if (refused) {
+        made->_stopping = true;
+        co_await made->_listener->close();
+        std::rethrow_exception(refused);
+    }
     made->_accepting = made->accept_all();
     co_return made;
+}
+
+void server::register_metrics() {
+    metrics& registry = this_shard().metrics();
+    const std::vector<metric_label> labels{
+        {"server", _options.name.empty() ? where().to_string() : _options.name}};
+    const auto count = [&](const char* name, const char* help, const std::uint64_t& field) {
+        _metrics.push_back(registry.counter({name, help, labels}, &field));
+    };
+    const auto gauge = [&](const char* name, const char* help, std::function<double()> read) {
+        _metrics.push_back(registry.gauge({name, help, labels}, std::move(read)));
+    };
+    gauge("weir_net_connections", "Connections open now.",
+          [this] { return static_cast<double>(_open.size()); });
+    gauge("weir_net_connections_limit", "Connections that a shard takes.",
+          [this] { return static_cast<double>(_options.connections_max); });
+    count("weir_net_accepted_total", "Connections taken.", _counters.accepted);
+    count("weir_net_refused_total", "Connections refused at the limit.", _counters.refused);
+    count("weir_net_failed_total", "Connections that ended with a failure.", _counters.failed);
+    count("weir_net_aborted_total", "Connections cut when the grace of a stop was over.",
+          _counters.aborted);
+    count("weir_net_accept_failures_total", "Accepts that failed, for want of descriptors.",
+          _listener->accept_failures());
+    const connection_totals& traffic = _counters.traffic;
+    count("weir_net_received_bytes_total", "Bytes received.", traffic.bytes_received);
+    count("weir_net_sent_bytes_total", "Bytes sent.", traffic.bytes_sent);
+    count("weir_net_receives_held_total", "Receives paused until earlier bytes were taken.",
+          traffic.receives_held);
+    count("weir_net_sends_too_slow_total", "Sends that a peer did not take in time.",
+          traffic.sends_too_slow);
 }
 
 future<> server::accept_all() {
@@ -61,12 +102,18 @@ future<> server::accept_all() {
 }
 
 future<> server::serve_one(std::uint64_t number, std::unique_ptr<connection> taken) {
+    std::string failure;
     try {
         co_await _serve(*taken);
     } catch (const std::exception& e) {
+        failure = e.what();
+    } catch (...) {
+        failure = "not a std::exception";
+    }
+    if (!failure.empty()) {
         ++_counters.failed;
         _log.write(this_shard().log_context(), log_level::info, "connection failed",
-                   {{"peer", taken->peer().to_string()}, {"cause", e.what()}});
+                   {{"peer", taken->peer().to_string()}, {"cause", failure}});
     }
     co_await taken->close();
     _open.erase(number);

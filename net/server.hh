@@ -4,10 +4,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <unordered_map>
+#include <vector>
 
 #include <weir/core/future.hh>
 #include <weir/core/log.hh>
+#include <weir/core/metrics.hh>
 #include <weir/net/address.hh>
 #include <weir/net/connection.hh>
 #include <weir/net/listener.hh>
@@ -15,6 +18,7 @@
 namespace weir::net {
 
 struct server_options {
+    std::string name;  ///< in metrics; empty: its address
     connection_options connection;
     std::size_t connections_max = 10'000;           ///< a shard; one above is closed at once
     duration stop_grace = std::chrono::seconds(5);  ///< for what is under way when we stop
@@ -25,6 +29,7 @@ struct server_counters {
     std::uint64_t refused = 0;  ///< connections_max was reached
     std::uint64_t failed = 0;   ///< the handler ended with a failure
     std::uint64_t aborted = 0;  ///< still open after stop_grace
+    connection_totals traffic;
 };
 
 /// One shard's listener and the connections that it took: each is served by a handler of its own,
@@ -35,7 +40,7 @@ class server {
     /// Serves one connection until it ends; a failure is logged and closes it.
     using handler = std::function<future<>(connection&)>;
 
-    /// fails    weir::error, for example EADDRINUSE
+    /// fails    weir::error, for example EADDRINUSE; duplicate: the shard has a server of that name
     static future<std::unique_ptr<server>> start(address at, server_options options, handler serve);
     ~server();
     server(const server&) = delete;
@@ -52,19 +57,21 @@ class server {
   private:
     class grace_timer;
 
-    server(std::unique_ptr<listener> from, server_options options, handler serve);
+    server(server_options options, handler serve);
+    void register_metrics();
     future<> accept_all();
     future<> serve_one(std::uint64_t number, std::unique_ptr<connection> taken);
 
-    std::unique_ptr<listener> _listener;
     const server_options _options;
     const handler _serve;
     logger _log;
+    std::unique_ptr<listener> _listener;
     std::unordered_map<std::uint64_t, connection*> _open;  // by the number of its acceptance
     future<> _accepting;
     promise<> _all_closed;
     bool _stopping = false;
     server_counters _counters;
+    std::vector<metrics::registration> _metrics;
 };
 
 }  // namespace weir::net

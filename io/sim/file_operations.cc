@@ -75,6 +75,9 @@ void machine::run(const request_ref& asked, const op::open& what) {
 }
 
 void machine::run(const request_ref& asked, const op::close& what) {
+    if (const descriptor* open = find(what.fd); what.reset && open != nullptr && open->socket) {
+        _network.reset(open->socket);
+    }
     asked->owner->answer(asked, close(what.fd));
 }
 

@@ -300,6 +300,9 @@ void network::shutdown(const request_ref& asked) {
     }
     if (what.how != SHUT_RD) {
         send_end(at);
+        for (const request_ref& waiting : std::exchange(at->senders, {})) {
+            waiting->owner->answer(waiting, -EPIPE);
+        }
     }
     if (what.how != SHUT_WR) {
         at->incoming_end = true;
@@ -335,6 +338,13 @@ bool network::cancel(const request_ref& asked) {
     return std::erase(at->acceptors, asked) + std::erase(at->receivers, asked) +
                std::erase(at->senders, asked) !=
            0;
+}
+
+void network::reset(const socket_ref& broken) {
+    if (broken->connected && !broken->failed) {
+        send_reset(broken);
+        fail(broken, ECONNRESET);
+    }
 }
 
 void network::let_go(const socket_ref& held) {

@@ -32,6 +32,8 @@ class network {
     /// returns  whether it waited
     bool cancel(const request_ref& asked);
 
+    /// Ends a connection at once: whatever waits on it fails, and the peer is told.
+    void reset(const socket_ref& broken);
     /// A descriptor or operation lets go; the last one closes.
     void let_go(const socket_ref& held);
     /// All sockets of a host vanish: silently at a power cut, with resets and ends at a kill.
