@@ -79,9 +79,8 @@ class host_clock {
     void step_wall(std::int64_t by_ms) noexcept { _wall_ms += by_ms; }
 
   private:
-    std::int64_t scale(std::int64_t t) const noexcept {
-        return static_cast<std::int64_t>(static_cast<__int128>(t) * _drift / 1'000'000);
-    }
+    // Fits for years: 50 parts per million of 1e17 ns are 5e18.
+    std::int64_t scale(std::int64_t t) const noexcept { return t * _drift / 1'000'000; }
     duration _offset;
     std::int64_t _drift = 0;  // parts per million
     wall_clock_ms _wall_ms = 0;
