@@ -110,6 +110,7 @@ struct list_directory {
 
 /// Creates a stream socket, binds and listens: result is its descriptor. With port 0 the kernel
 /// picks one and writes it to `address`. SO_REUSEPORT is always set: each shard has a listener.
+/// TCP_NODELAY is set on whatever listens or connects, and what is accepted inherits it.
 struct listen {
     sockaddr_storage* address;
     socklen_t address_length;
@@ -117,7 +118,8 @@ struct listen {
 };
 
 /// Takes a connection: result is its descriptor. Multishot: completes again and again, with
-/// `more` set, until it fails or is cancelled.
+/// `more` set, until it fails or is cancelled. The backend may end it after any connection: a
+/// completion without `more` is the last, and who wants others submits again.
 struct accept {
     int fd;
 };

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/io/uring.hh>
 
+#include <bit>
 #include <cerrno>
+#include <string>
 #include <utility>
 
 #include <liburing.h>
@@ -18,8 +20,31 @@
 
 namespace weir::io {
 
+namespace {
+
+/// What the kernel would refuse later, at the first receive, or what would never let go on.
+void check_limits(const uring_options& options) {
+    constexpr unsigned most_buffers = 1 << 15;
+    const auto refuse = [](const char* option, const char* why) {
+        throw error("set up", std::string("io_uring (") + option + ' ' + why + ')',
+                    errc::malformed);
+    };
+    if (!std::has_single_bit(options.receive_buffers) || options.receive_buffers > most_buffers) {
+        refuse("receive_buffers", "must be a power of two, 32768 at most");
+    }
+    if (options.receive_buffer_bytes == 0) {
+        refuse("receive_buffer_bytes", "must not be 0");
+    }
+    if (options.files_in_flight == 0 || options.sockets_in_flight == 0) {
+        refuse("files_in_flight and sockets_in_flight", "must not be 0");
+    }
+}
+
+}  // namespace
+
 std::unique_ptr<uring> make_uring(const uring_options& options, thread_pool& pool,
                                   const cycle_counter& cycles) {
+    check_limits(options);
     return std::make_unique<uring_backend>(options, pool, cycles);
 }
 

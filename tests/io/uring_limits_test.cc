@@ -209,6 +209,22 @@ TEST_SUITE("io/uring limits") {
         }));
     }
 
+    TEST_CASE("limits that can't work are refused by name") {
+        thread_pool pool;
+        const auto refused = [&](const uring_options& options, std::string_view name) {
+            try {
+                make_uring(options, pool, cycle_counter::monotonic());
+            } catch (const error& failure) {
+                return failure.is(errc::malformed) && failure.subject().find(name) != name.npos;
+            }
+            return false;
+        };
+        CHECK(refused({.receive_buffers = 3}, "receive_buffers"));
+        CHECK(refused({.receive_buffers = 1 << 16}, "receive_buffers"));
+        CHECK(refused({.receive_buffer_bytes = 0}, "receive_buffer_bytes"));
+        CHECK(refused({.files_in_flight = 0}, "files_in_flight"));
+    }
+
     TEST_CASE("a forbidden io_uring fails with the cause and the remedy") {
         CHECK(in_child([] { return refusal(EPERM, "seccomp"); }));
         CHECK(in_child([] { return refusal(ENOSYS, "Linux 6.1"); }));
