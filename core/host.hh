@@ -16,6 +16,8 @@
 
 namespace weir {
 
+class probe_sink;
+
 struct host_options {
     std::string name = "weir";
     unsigned shards = 1;
@@ -24,6 +26,8 @@ struct host_options {
     log_options logging;
     /// Where log lines go; borrowed. Null: to stderr.
     weir::log_sink* log = nullptr;
+    /// Hears the steps that work passes; see probe.hh. Null: nobody.
+    probe_sink* probes = nullptr;
     /// Deliberate bugs that tests turn on to see them found; empty in production.
     std::unordered_set<std::string> canaries;
 };

@@ -9,6 +9,7 @@
 
 #include <weir/core/abort.hh>
 #include <weir/core/coroutine.hh>
+#include <weir/core/probe.hh>
 
 namespace weir::net {
 
@@ -81,6 +82,7 @@ future<frame> frame_reader::read_body(std::size_t size, instant deadline) {
     if (filled != frame::status::complete) {
         co_return frame(filled);
     }
+    probe("frame");
     body._bytes = {body._memory.get(), size};
     co_return body;
 }

@@ -6,6 +6,7 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
+#include <weir/core/probe.hh>
 #include <weir/io/submit.hh>
 
 namespace weir::net {
@@ -117,6 +118,7 @@ future<std::unique_ptr<connection>> listener::accept() {
 }
 
 future<std::unique_ptr<connection>> listener::take(int fd) {
+    probe("accept");
     auto made = std::make_unique<connection>(fd, _options, _totals);
     sockaddr_storage peer{};
     if (co_await io::submit(io::op::socket_name{fd, true, &peer}) >= 0) {

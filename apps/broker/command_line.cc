@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/command_line.hh>
+
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+namespace weir::broker {
+
+namespace {
+
+constexpr const char* about =
+    "A log broker that Kafka's clients use unchanged. It acknowledges a record when it is on the\n"
+    "device. With no option at all it listens on 127.0.0.1:9092 and keeps its data in ./weir-data.";
+
+constexpr const char* examples =
+    "Examples:\n"
+    "  weir-broker --dir /var/lib/weir --listen 0.0.0.0 --advertise kafka.example.org:9092\n"
+    "  weir-broker --port 9192 --shards 2 --log-level debug\n"
+    "  WEIR_PORT=9192 weir-broker\n";
+
+/// Options as people write them, before they are what the broker takes.
+struct texts {
+    std::string listen = "127.0.0.1";
+    std::uint16_t port = 9092;
+    std::string admin = "127.0.0.1:9644";
+    std::string advertise;
+    std::string log_level = "info";
+    double stop_grace_seconds = 5;
+    unsigned shards = 0;
+};
+
+void add_broker_options(CLI::App& app, command_line& line, texts& text) {
+    broker_options& broker = line.broker;
+    app.add_option("--dir", broker.data_directory, "Where the data is kept")
+        ->capture_default_str()
+        ->envname("WEIR_DIR");
+    app.add_option("--port", text.port, "Port for clients; 0 takes any that is free")
+        ->capture_default_str()
+        ->envname("WEIR_PORT");
+    app.add_option("--listen", text.listen, "Address to listen on, without the port")
+        ->capture_default_str()
+        ->envname("WEIR_LISTEN");
+    app.add_option("--advertise", text.advertise,
+                   "host[:port] that clients are told; default: where it listens")
+        ->envname("WEIR_ADVERTISE");
+    app.add_option("--admin", text.admin, "Address of the admin page and /metrics; \"off\": none")
+        ->capture_default_str()
+        ->envname("WEIR_ADMIN");
+    app.add_option("--partitions", broker.default_partitions,
+                   "Partitions of a topic that a client brings into being")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 10'000))
+        ->envname("WEIR_PARTITIONS");
+    app.add_flag("!--no-create-topics", broker.create_topics,
+                 "Don't create topics that clients ask for");
+    app.add_option("--node-id", broker.node_id, "This broker's number")->capture_default_str();
+}
+
+void add_limits(CLI::App& app, command_line& line, texts& text) {
+    broker_options& broker = line.broker;
+    CLI::Option_group& limits = *app.add_option_group("Limits");
+    limits.add_option("--connections-max", broker.server.connections_max, "Connections a shard")
+        ->capture_default_str();
+    limits.add_option("--frame-bytes-max", broker.frames.frame_bytes_max, "Bytes of one request")
+        ->capture_default_str();
+    limits
+        .add_option("--request-bytes", broker.request_bytes,
+                    "Bytes of all requests under way, a shard")
+        ->capture_default_str();
+    limits
+        .add_option("--requests-in-flight", broker.requests_in_flight,
+                    "Requests under way of one connection")
+        ->capture_default_str();
+    limits.add_option("--partitions-max", broker.partitions_max, "Partitions of all topics")
+        ->capture_default_str();
+    limits
+        .add_option("--segment-bytes", broker.storage.log.segment_bytes,
+                    "Bytes of a log file before the next is begun")
+        ->capture_default_str();
+    limits
+        .add_option("--max-batch-bytes", broker.storage.log.max_batch_bytes,
+                    "Bytes of one record batch")
+        ->capture_default_str();
+    limits
+        .add_option("--recent-bytes", broker.storage.recent_bytes,
+                    "Memory for the newest records, a shard")
+        ->capture_default_str();
+    limits
+        .add_option("--stop-grace", text.stop_grace_seconds,
+                    "Seconds for what is under way when it is told to stop")
+        ->capture_default_str();
+}
+
+void add_machine_options(CLI::App& app, command_line& line, texts& text) {
+    CLI::Option_group& machine = *app.add_option_group("Machine");
+    machine.add_option("--shards", text.shards, "Shards; 0: one for each core that it may use")
+        ->capture_default_str()
+        ->envname("WEIR_SHARDS");
+    machine.add_flag("!--no-pin", line.run.pin, "Don't bind shards to cores");
+    machine.add_flag("--poll", line.run.host.shard.poll_forever,
+                     "Never sleep: lowest latency, and every core busy for ever");
+    machine.add_option("--log-level", text.log_level, "trace, debug, info, warning or error")
+        ->capture_default_str()
+        ->envname("WEIR_LOG_LEVEL");
+}
+
+void apply(command_line& line, const texts& text) {
+    broker_options& broker = line.broker;
+    broker.listen = net::address::parse(text.listen, text.port);
+    if (broker.listen.port() == 0) {
+        broker.listen.set_port(text.port);
+    }
+    broker.serve_admin = text.admin != "off";
+    if (broker.serve_admin) {
+        broker.admin = net::address::parse(text.admin, 9644);
+    }
+    const std::size_t colon = text.advertise.rfind(':');
+    broker.advertised_host = text.advertise.substr(0, colon);
+    if (colon != std::string::npos) {
+        broker.advertised_port =
+            static_cast<std::uint16_t>(std::stoul(text.advertise.substr(colon + 1)));
+    }
+    broker.server.stop_grace =
+        std::chrono::milliseconds(static_cast<std::int64_t>(text.stop_grace_seconds * 1000));
+    if (const auto level = log_level_of(text.log_level)) {
+        line.run.host.logging.level = *level;
+    } else {
+        throw CLI::ValidationError("--log-level", "\"" + text.log_level + "\" is no level");
+    }
+    if (text.shards > 0) {
+        line.run.placement.shards = text.shards;
+    }
+    line.run.host.name = "broker";
+}
+
+}  // namespace
+
+command_line parse_command_line(int argc, char** argv) {
+    command_line line;
+    texts text;
+    CLI::App app(about, "weir-broker");
+    app.footer(examples);
+    app.set_config("--config", "", "A TOML file with these options");
+    app.set_version_flag("--version", "weir broker 0.1.0");
+    add_broker_options(app, line, text);
+    add_limits(app, line, text);
+    add_machine_options(app, line, text);
+    try {
+        app.parse(argc, argv);
+        apply(line, text);
+    } catch (const CLI::ParseError& e) {
+        line.exit_code = app.exit(e);
+    }
+    return line;
+}
+
+}  // namespace weir::broker

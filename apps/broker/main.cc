@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+#include <exception>
+
+#include <broker/command_line.hh>
+#include <broker/server/broker.hh>
+#include <fmt/format.h>
+
+#include <weir/io/run.hh>
+
+namespace {
+
+void tell(const weir::broker::broker_options& options,
+          const weir::broker::broker_addresses& where) {
+    fmt::print("weir broker: clients  {}\n", where.clients.to_string());
+    if (options.serve_admin) {
+        fmt::print("             admin    http://{}/\n", where.admin.to_string());
+    }
+    fmt::print("             data     {}\n", options.data_directory);
+    fmt::print(
+        "Try it:      seq 10 | kcat -P -b {0} -t hello\n"
+        "             kcat -C -b {0} -t hello -e -q -o beginning\n",
+        where.clients.to_string());
+    std::fflush(stdout);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try {
+    weir::broker::command_line line = weir::broker::parse_command_line(argc, argv);
+    if (line.exit_code) {
+        return *line.exit_code;
+    }
+    return weir::io::run(line.run, [&line](weir::host& on) {
+        return weir::broker::run_broker(on, line.broker,
+                                        [&line](const auto& where) { tell(line.broker, where); });
+    });
+} catch (const std::exception& e) {
+    fmt::print(stderr, "weir broker: {}\n", e.what());
+    return 1;
+}

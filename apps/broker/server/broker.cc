@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/server/broker.hh>
+
+#include <cerrno>
+#include <utility>
+
+#include <broker/server/connection.hh>
+
+#include <weir/core/call.hh>
+#include <weir/core/coroutine.hh>
+#include <weir/core/host.hh>
+
+namespace weir::broker {
+
+using protocol::error_code;
+
+broker::broker(const broker_options& options, sharded<broker>* all)
+    : _options(options),
+      _all(all),
+      _log(this_host().log_sink(), "broker", this_host().options().logging),
+      _request_budget(options.request_bytes) {
+    register_metrics();
+}
+
+broker::~broker() = default;
+
+future<> broker::open(const std::vector<topic_partition>& found) {
+    std::vector<topic_partition> owned;
+    std::map<std::string, std::int32_t> topics;
+    for (const topic_partition& each : found) {
+        std::int32_t& partitions = topics[each.topic];
+        partitions = std::max(partitions, each.partition + 1);
+        if (owner_of(each.topic, each.partition, this_host().shard_count()) == this_shard().id()) {
+            owned.push_back(each);
+        }
+    }
+    for (const auto& [topic, partitions] : topics) {
+        _catalog.add(topic, partitions);
+    }
+    _store = co_await store::open(_options.data_directory, _options.storage, std::move(owned));
+}
+
+future<> broker::listen(net::address at) {
+    _server = co_await net::server::start(at, _options.server,
+                                          [this](net::connection& socket) -> future<> {
+                                              client_connection client(*this, socket);
+                                              co_await client.serve();
+                                          });
+    const bool named = !_options.advertised_host.empty();
+    _advertised_host = named ? _options.advertised_host : _server->where().host();
+    _advertised_port =
+        _options.advertised_port != 0 ? _options.advertised_port : _server->where().port();
+}
+
+future<> broker::stop() {
+    if (_server) {
+        co_await _server->stop();
+    }
+    if (_store) {
+        co_await _store->close();
+    }
+}
+
+log* broker::find(std::string_view topic, std::int32_t partition) const {
+    return _store->find(topic, partition);
+}
+
+void broker::grown(const topic_partition& at) {
+    for (const fetch_ticket ticket : _progress.grown(at)) {
+        // Nobody waits for this call: a fetch that ended doesn't miss it.
+        on(ticket.shard, [all = _all, number = ticket.number] {
+            all->local().progress().called(number);
+        }).ignore();
+    }
+}
+
+future<error_code> broker::create_topic(std::string name) {
+    if (!is_topic_name(name)) {
+        return make_ready_future<error_code>(error_code::invalid_topic_exception);
+    }
+    return on(
+        0, [all = _all, name = std::move(name)] { return all->local().create_topic_here(name); });
+}
+
+// On shard 0, one at a time. The highest partition comes first and partition 0 last: whatever a
+// crash leaves, the number of partitions is that of the highest, and the rest is made at the start.
+future<error_code> broker::create_topic_here(std::string name) {
+    const semaphore_units turn = co_await _creating.acquire();
+    if (_catalog.find(name)) {
+        co_return error_code::none;
+    }
+    const std::int32_t partitions = _options.default_partitions;
+    if (_catalog.partitions() + partitions > _options.partitions_max) {
+        co_return error_code::policy_violation;
+    }
+    try {
+        for (std::int32_t index = partitions; index-- > 0;) {
+            const shard_id owner = owner_of(name, index, this_host().shard_count());
+            const topic_partition made{name, index};
+            co_await on(owner, [all = _all, made] { return all->local()._store->create(made); });
+        }
+        co_await on_all(
+            [all = _all, name, partitions] { all->local()._catalog.add(name, partitions); });
+    } catch (...) {
+        co_return code_of(std::current_exception());
+    }
+    ++_counters.topics_created;
+    _log.write(this_shard().log_context(), log_level::info, "topic created",
+               {{"topic", name}, {"partitions", partitions}});
+    co_return error_code::none;
+}
+
+error_code broker::code_of(const std::exception_ptr& failure) {
+    try {
+        std::rethrow_exception(failure);
+    } catch (const error& e) {
+        if (e.is(errc::limit_exceeded)) {
+            return error_code::message_too_large;
+        }
+        if (e.is(errc::overloaded)) {
+            return error_code::request_timed_out;  // the client tries again
+        }
+        _log.write(this_shard().log_context(), log_level::error, "storage failed",
+                   {{"cause", e.what()}});
+        return e.is(errc::malformed) ? error_code::corrupt_message
+                                     : error_code::kafka_storage_error;
+    } catch (const std::exception& e) {
+        _log.write(this_shard().log_context(), log_level::error, "request failed",
+                   {{"cause", e.what()}});
+        return error_code::unknown_server_error;
+    }
+}
+
+void broker::count_bad_batch(const char* why) {
+    ++_counters.bad_batches;
+    _log.write(this_shard().log_context(), log_level::warning, "batch refused", {{"why", why}});
+}
+
+void broker::register_metrics() {
+    const auto count = [this](const char* name, const char* help, const std::uint64_t& field) {
+        _metrics.push_back(this_shard().metrics().counter({name, help}, &field));
+    };
+    const auto gauge = [this](const char* name, const char* help, std::function<double()> read) {
+        _metrics.push_back(this_shard().metrics().gauge({name, help}, std::move(read)));
+    };
+    count("weir_broker_requests_total", "Requests of clients.", _counters.requests);
+    count("weir_broker_refusals_total", "Connections closed for what they sent.",
+          _counters.refusals);
+    count("weir_broker_bad_batches_total", "Produced batches that were refused.",
+          _counters.bad_batches);
+    count("weir_broker_fetch_waits_total", "Fetches that waited for records.",
+          _counters.fetch_waits);
+    count("weir_broker_topics_created_total", "Topics created.", _counters.topics_created);
+    gauge("weir_broker_connections", "Open connections of clients.",
+          [this] { return _server ? static_cast<double>(_server->open_connections()) : 0.0; });
+    gauge("weir_broker_request_bytes", "Bytes of requests under way.", [this] {
+        return static_cast<double>(_options.request_bytes - _request_budget.available());
+    });
+}
+
+}  // namespace weir::broker

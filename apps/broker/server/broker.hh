@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <broker/protocol/api.hh>
+#include <broker/protocol/errors.hh>
+#include <broker/server/catalog.hh>
+#include <broker/server/options.hh>
+#include <broker/server/progress.hh>
+#include <broker/storage/log.hh>
+#include <broker/storage/store.hh>
+
+#include <weir/core/future.hh>
+#include <weir/core/log.hh>
+#include <weir/core/metrics.hh>
+#include <weir/core/semaphore.hh>
+#include <weir/core/sharded.hh>
+#include <weir/net/server.hh>
+
+namespace weir::broker {
+
+struct broker_counters {
+    std::uint64_t requests = 0;
+    std::uint64_t refusals = 0;     ///< connections closed for what they sent
+    std::uint64_t bad_batches = 0;  ///< produced and refused
+    std::uint64_t fetch_waits = 0;  ///< long polls that had to wait
+    std::uint64_t topics_created = 0;
+};
+
+/// One shard of the broker: the partitions that belong to it, the connections that it accepted,
+/// and a copy of the catalog.
+/// thread   one shard
+class broker {
+  public:
+    broker(const broker_options& options, sharded<broker>* all);
+    ~broker();
+
+    /// Opens this shard's partitions: of every topic that is in the data directory.
+    future<> open(const std::vector<topic_partition>& found);
+    /// Takes connections from now on. Shard 0 first, whose port the others share.
+    future<> listen(net::address at);
+    /// Answers what is under way, then closes the partitions.
+    future<> stop();
+
+    const broker_options& options() const noexcept { return _options; }
+    sharded<broker>& all() const noexcept { return *_all; }
+    const catalog& topics() const noexcept { return _catalog; }
+    progress_board& progress() noexcept { return _progress; }
+    semaphore& request_budget() noexcept { return _request_budget; }
+    logger& diagnostics() noexcept { return _log; }
+    net::address where() const noexcept { return _server->where(); }
+    std::string_view advertised_host() const noexcept { return _advertised_host; }
+    std::int32_t advertised_port() const noexcept { return _advertised_port; }
+    const broker_counters& counters() const noexcept { return _counters; }
+
+    /// returns  this shard's log of a partition, null if there is none here
+    log* find(std::string_view topic, std::int32_t partition) const;
+    /// Makes a topic with the default number of partitions, durably, on all shards.
+    /// returns  the protocol's error; none also if it exists
+    future<protocol::error_code> create_topic(std::string name);
+    /// Tells who waits for it that a partition of this shard has grown.
+    void grown(const topic_partition& at);
+
+    /// The protocol's word for a failure, which is logged unless it is expected.
+    protocol::error_code code_of(const std::exception_ptr& failure);
+    void count_request(protocol::api_key) noexcept { ++_counters.requests; }
+    void count_refusal() noexcept { ++_counters.refusals; }
+    void count_bad_batch(const char* why);
+    void count_fetch_wait() noexcept { ++_counters.fetch_waits; }
+
+  private:
+    future<protocol::error_code> create_topic_here(std::string name);
+    void register_metrics();
+
+    const broker_options _options;
+    sharded<broker>* const _all;
+    logger _log;
+    catalog _catalog;
+    progress_board _progress;
+    semaphore _request_budget;
+    semaphore _creating{1};  // shard 0: one topic at a time
+    std::unique_ptr<store> _store;
+    std::unique_ptr<net::server> _server;
+    std::string _advertised_host;
+    std::int32_t _advertised_port = 0;
+    broker_counters _counters;
+    std::vector<metrics::registration> _metrics;
+};
+
+/// Where a broker that has started can be reached.
+struct broker_addresses {
+    net::address clients;
+    net::address admin;
+};
+
+/// Runs a broker on this host until it is asked to stop: see host::request_stop().
+/// started  called once it takes connections
+/// fails    weir::error: the data directory or an address can't be used, or stored data is damaged
+/// thread   shard 0
+future<> run_broker(host& on, broker_options options,
+                    std::function<void(const broker_addresses&)> started);
+
+}  // namespace weir::broker

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/server/connection.hh>
+
+#include <algorithm>
+#include <utility>
+
+#include <broker/server/broker.hh>
+#include <broker/server/dispatch.hh>
+
+#include <weir/core/coroutine.hh>
+#include <weir/core/host.hh>
+#include <weir/core/probe.hh>
+
+namespace weir::broker {
+
+namespace {
+
+// Answers that are ready are sent together, up to this.
+constexpr std::size_t send_together_bytes = 256 * 1024;
+
+}  // namespace
+
+client_connection::client_connection(broker& here, net::connection& socket)
+    : _broker(here), _socket(socket), _slots(here.options().requests_in_flight) {}
+
+future<> client_connection::serve() {
+    future<> writer = write_answers();
+    future<> reader = read_requests();
+    co_await std::move(reader).then_wrapped([this](future<> ended) {
+        _reading = false;
+        _ended.request();
+        if (_more.open()) {
+            _more.set_value();
+        }
+        std::move(ended).ignore();  // a reset connection is an end like any other
+    });
+    co_await std::move(writer);
+}
+
+bool client_connection::refuse(const char* why, std::string detail) {
+    _broker.count_refusal();
+    _broker.diagnostics().write(
+        this_shard().log_context(), log_level::warning, "connection refused",
+        {{"peer", _socket.peer().to_string()}, {"why", why}, {"detail", detail}});
+    return false;
+}
+
+future<> client_connection::read_requests() {
+    net::frame_reader frames(_socket, _broker.options().frames, &_broker.request_budget());
+    for (;;) {
+        semaphore_units slot = co_await _slots.acquire();
+        net::frame next = co_await frames.next();
+        switch (next.what()) {
+            case net::frame::status::complete:
+                break;
+            case net::frame::status::end:
+            case net::frame::status::idle:
+                co_return;
+            case net::frame::status::cut:
+                refuse("frame cut short", "");
+                co_return;
+            case net::frame::status::too_slow:
+                refuse("frame too slow", "");
+                co_return;
+            case net::frame::status::refused:
+                refuse("frame length", std::to_string(next.claimed()));
+                co_return;
+        }
+        if (_broken) {
+            co_return;
+        }
+        auto asked = std::make_unique<request>(std::move(next), _ended);
+        if (!asked->body.ok()) {
+            refuse("request header", std::string(asked->body.failed_field()));
+            co_return;
+        }
+        // From here to the first suspension of the handler nothing waits, so that the parts of
+        // successive requests reach each partition's shard in the order of the requests.
+        probe("dispatch");
+        future<answer> result = dispatch(_broker, *asked);
+        _pending.push_back({std::move(result), std::move(asked), std::move(slot)});
+        if (_more.open()) {
+            _more.set_value();
+        }
+    }
+}
+
+future<> client_connection::write_answers() {
+    for (;;) {
+        if (_pending.empty()) {
+            if (!_reading) {
+                co_return;
+            }
+            co_await _more.get_future();
+            continue;
+        }
+        std::vector<answer> ready;
+        std::vector<pending> answered;  // keeps frames and slots until the bytes are out
+        std::size_t bytes = 0;
+        bool close = false;
+        do {
+            pending first = std::move(_pending.front());
+            _pending.pop_front();
+            try {
+                answer next = co_await std::move(first.result);
+                close = next.close;
+                if (!next.silent) {
+                    bytes += next.frame.size();
+                    ready.push_back(std::move(next));
+                }
+            } catch (const std::exception& e) {
+                refuse("request failed", e.what());
+                close = true;
+            }
+            answered.push_back(std::move(first));
+        } while (!close && !_pending.empty() && bytes < send_together_bytes &&
+                 _pending.front().result.available());
+        if (!_broken && !ready.empty()) {
+            try {
+                co_await send(std::move(ready));
+            } catch (const std::exception&) {
+                _broken = true;  // the peer is gone; what is under way must still end
+                _socket.abort();
+            }
+        }
+        if (close && !_broken) {
+            _broken = true;
+            _socket.abort();
+        }
+    }
+}
+
+future<> client_connection::send(std::vector<answer> ready) {
+    probe("answer");
+    std::vector<iovec> parts;
+    for (const answer& each : ready) {
+        for (const protocol::byte_view piece : each.frame.pieces()) {
+            parts.push_back({const_cast<std::byte*>(piece.data()), piece.size()});
+        }
+    }
+    co_await _socket.send(std::move(parts));
+}
+
+}  // namespace weir::broker

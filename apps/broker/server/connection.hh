@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <deque>
+#include <memory>
+
+#include <broker/server/request.hh>
+
+#include <weir/core/abort.hh>
+#include <weir/core/future.hh>
+#include <weir/core/semaphore.hh>
+#include <weir/net/connection.hh>
+
+namespace weir::broker {
+
+class broker;
+
+/// One client: reads requests, has them dispatched as they come, and sends the answers in the
+/// order of the requests. Many requests may be under way; their number is limited.
+/// thread   the shard that accepted the connection
+class client_connection {
+  public:
+    client_connection(broker& here, net::connection& socket);
+    /// Serves until either side ends.
+    future<> serve();
+
+  private:
+    struct pending {
+        future<answer> result;
+        std::unique_ptr<request> asked;
+        semaphore_units slot;
+    };
+
+    future<> read_requests();
+    future<> write_answers();
+    future<> send(std::vector<answer> ready);
+    bool refuse(const char* why, std::string detail);
+
+    broker& _broker;
+    net::connection& _socket;
+    semaphore _slots;
+    abort_source _ended;
+    std::deque<pending> _pending;  // in the order of the requests
+    promise<> _more;               // open while write_answers() has nothing to do
+    bool _reading = true;
+    bool _broken = false;  // sending failed: answers are awaited and dropped
+};
+
+}  // namespace weir::broker

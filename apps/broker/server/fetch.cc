@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/protocol/fetch.hh>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include <broker/server/broker.hh>
+#include <broker/server/decode.hh>
+#include <broker/server/dispatch.hh>
+#include <broker/server/route.hh>
+
+#include <weir/core/coroutine.hh>
+#include <weir/core/probe.hh>
+
+namespace weir::broker {
+
+namespace {
+
+using protocol::error_code;
+using protocol::fetch_request;
+using protocol::fetch_response;
+
+// What one partition gave: on its shard filled in, on the fetch's shard sent.
+struct part {
+    error_code error = error_code::none;
+    std::int64_t high_watermark = -1;
+    std::int64_t log_start = -1;
+    std::vector<chunk> chunks;
+    std::size_t bytes = 0;
+};
+
+// On the partition's shard: whole batches from `offset` on, up to what is durable.
+// next: storage/log.cc read()
+future<part> read(broker& owner, std::string_view topic, std::int32_t index, std::int64_t offset,
+                  std::size_t max_bytes) {
+    probe("read");
+    log* const found = owner.find(topic, index);
+    if (found == nullptr) {
+        return make_ready_future<part>(part{error_code::unknown_topic_or_partition});
+    }
+    part result{error_code::none, found->end_offset(), found->start_offset()};
+    if (offset < result.log_start || offset > result.high_watermark) {
+        result.error = error_code::offset_out_of_range;
+        return make_ready_future<part>(std::move(result));
+    }
+    if (offset == result.high_watermark || max_bytes == 0) {
+        return make_ready_future<part>(std::move(result));
+    }
+    return found->read(offset, max_bytes)
+        .then_wrapped([&owner, result = std::move(result)](auto got) mutable {
+            if (got.failed()) {
+                result.error = owner.code_of(got.take_failure());
+                return std::move(result);
+            }
+            read_result read = got.take();
+            result.chunks = std::move(read.chunks);
+            result.bytes = read.bytes;
+            return std::move(result);
+        });
+}
+
+// On the partition's shard: leaves a ticket there.
+// returns  whether there is something beyond `offset` already, so that waiting would be wrong
+future<bool> watch(broker& owner, std::string_view topic, std::int32_t index, std::int64_t offset,
+                   fetch_ticket ticket) {
+    const log* const found = owner.find(topic, index);
+    const bool grown = found == nullptr || found->end_offset() > offset;
+    if (!grown) {
+        owner.progress().leave_ticket({std::string(topic), index}, ticket);
+    }
+    return make_ready_future<bool>(grown);
+}
+
+future<> unwatch(broker& owner, std::string_view topic, std::int32_t index, fetch_ticket ticket) {
+    owner.progress().take_ticket({std::string(topic), index}, ticket);
+    return make_ready_future();
+}
+
+/// One fetch: reads, and if there is too little waits for more and reads again.
+class fetch_work {
+  public:
+    fetch_work(broker& here, request& asked)
+        : _here(here), _asked(asked), _body(decode_body<fetch_request>(asked)) {}
+
+    future<answer> run();
+
+  private:
+    // Calls `fn(topic, partition)` for each partition of the request, in order.
+    template <typename Fn>
+    void each_partition(Fn fn) const {
+        for (const auto& topic : _body.topics) {
+            for (const auto& partition : topic.partitions) {
+                fn(topic.name, partition);
+            }
+        }
+    }
+    future<> read_all();
+    future<bool> watch_all(fetch_ticket ticket);
+    future<> unwatch_all(fetch_ticket ticket);
+    bool enough() const;
+    answer finish();
+
+    broker& _here;
+    request& _asked;
+    const fetch_request _body;
+    std::vector<part> _parts;  // in the order of the request
+};
+
+future<> fetch_work::read_all() {
+    // Each partition may fill the answer; what is too much is cut below.
+    const std::size_t limit = std::min<std::size_t>(
+        static_cast<std::size_t>(std::max(_body.max_bytes, 1)), _here.options().fetch_bytes_max);
+    std::vector<future<part>> reads;
+    each_partition([&](std::string_view topic, const fetch_request::partition& wanted) {
+        const std::size_t max_bytes = std::min<std::size_t>(
+            static_cast<std::size_t>(std::max(wanted.partition_max_bytes, 0)), limit);
+        reads.push_back(route(
+            _here, topic, wanted.partition_index,
+            [topic, index = wanted.partition_index, offset = wanted.fetch_offset,
+             max_bytes](broker& owner) { return read(owner, topic, index, offset, max_bytes); }));
+    });
+    _parts.clear();
+    std::size_t sum = 0;
+    for (future<part>& each : reads) {
+        try {
+            _parts.push_back(co_await std::move(each));
+        } catch (...) {
+            _parts.push_back({_here.code_of(std::current_exception())});
+        }
+        part& got = _parts.back();
+        if (sum > 0 && sum + got.bytes > limit) {
+            got.chunks.clear();  // the client asks again; the first part is always sent whole
+            got.bytes = 0;
+        }
+        sum += got.bytes;
+    }
+}
+
+bool fetch_work::enough() const {
+    std::size_t sum = 0;
+    for (const part& each : _parts) {
+        if (each.error != error_code::none) {
+            return true;
+        }
+        sum += each.bytes;
+    }
+    return _parts.empty() || sum >= static_cast<std::size_t>(std::max(_body.min_bytes, 0));
+}
+
+future<bool> fetch_work::watch_all(fetch_ticket ticket) {
+    std::vector<future<bool>> watches;
+    std::size_t number = 0;
+    each_partition([&](std::string_view topic, const fetch_request::partition& wanted) {
+        // What has been read already is no news: only more than that is.
+        const std::int64_t seen = _parts[number++].high_watermark;
+        watches.push_back(
+            route(_here, topic, wanted.partition_index,
+                  [topic, index = wanted.partition_index, seen, ticket](broker& owner) {
+                      return watch(owner, topic, index, seen, ticket);
+                  }));
+    });
+    bool grown = false;
+    for (future<bool>& each : watches) {
+        grown = co_await std::move(each) || grown;
+    }
+    co_return grown;
+}
+
+future<> fetch_work::unwatch_all(fetch_ticket ticket) {
+    std::vector<future<>> calls;
+    each_partition([&](std::string_view topic, const fetch_request::partition& wanted) {
+        calls.push_back(route(_here, topic, wanted.partition_index,
+                              [topic, index = wanted.partition_index, ticket](broker& owner) {
+                                  return unwatch(owner, topic, index, ticket);
+                              }));
+    });
+    for (future<>& each : calls) {
+        co_await std::move(each);
+    }
+}
+
+future<answer> fetch_work::run() {
+    const duration patience = std::min<duration>(
+        std::chrono::milliseconds(std::max(_body.max_wait_ms, 0)), _here.options().fetch_wait_max);
+    const instant deadline = this_shard().now() + patience;
+    co_await read_all();
+    while (!enough() && this_shard().now() < deadline && !_asked.ended.requested()) {
+        const fetch_ticket ticket = _here.progress().open_ticket();
+        // The wait begins before the tickets are left: no call can come too early.
+        future<> called = _here.progress().wait(ticket, deadline, _asked.ended);
+        if (co_await watch_all(ticket)) {
+            _here.progress().called(ticket.number);
+        }
+        co_await std::move(called);
+        co_await unwatch_all(ticket);
+        co_await read_all();
+    }
+    co_return finish();
+}
+
+answer fetch_work::finish() {
+    fetch_response response;
+    std::size_t number = 0;
+    for (const auto& topic : _body.topics) {
+        auto& topic_answer = response.topics.emplace_back();
+        topic_answer.name = topic.name;
+        for (const auto& wanted : topic.partitions) {
+            const part& got = _parts[number++];
+            auto& to = topic_answer.partitions.emplace_back();
+            to.partition_index = wanted.partition_index;
+            to.error = got.error;
+            to.high_watermark = got.high_watermark;
+            to.last_stable_offset = got.high_watermark;
+            to.log_start_offset = got.log_start;
+            for (std::size_t i = 0; i < got.chunks.size(); ++i) {
+                if (i == 0) {
+                    to.records->bytes = got.chunks[i].bytes;
+                } else {
+                    to.records->further.push_back(got.chunks[i].bytes);
+                }
+            }
+        }
+    }
+    answer result = make_answer(_asked, response);
+    for (part& each : _parts) {
+        for (chunk& kept : each.chunks) {
+            result.kept.push_back(std::move(kept.owner));
+        }
+    }
+    return result;
+}
+
+}  // namespace
+
+// next: read() above, on the shard of each partition
+future<answer> fetch(broker& here, request& asked) {
+    probe("fetch");
+    fetch_work work(here, asked);
+    co_return co_await work.run();
+}
+
+}  // namespace weir::broker

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include <broker/storage/options.hh>
+
+#include <weir/net/address.hh>
+#include <weir/net/frame.hh>
+#include <weir/net/server.hh>
+
+namespace weir::broker {
+
+/// Everything that can be told a broker. Each limit is here, with its default.
+struct broker_options {
+    net::address listen = net::address::loopback(9092);
+    net::address admin = net::address::loopback(9644);
+    bool serve_admin = true;
+    std::string data_directory = "./weir-data";
+    /// What clients are told to connect to; empty: the host of `listen`, and its port.
+    std::string advertised_host;
+    std::uint16_t advertised_port = 0;
+    std::int32_t node_id = 1;
+    std::string cluster_id = "weir";
+
+    bool create_topics = true;             ///< a topic that a client asks for comes into being
+    std::int32_t default_partitions = 4;   ///< of such a topic
+    std::int32_t partitions_max = 10'000;  ///< of the whole broker; then no topic is created
+
+    net::server_options server;
+    net::frame_options frames;
+    std::size_t requests_in_flight = 64;                ///< of one connection; then it is not read
+    std::size_t request_bytes = 256 * 1024 * 1024;      ///< of all requests of a shard; likewise
+    std::size_t fetch_bytes_max = 50 * 1024 * 1024;     ///< of one answer, whatever a client asks
+    duration fetch_wait_max = std::chrono::minutes(5);  ///< of a long poll, likewise
+    duration stop_grace = std::chrono::seconds(5);
+
+    log_store_options storage;
+};
+
+}  // namespace weir::broker

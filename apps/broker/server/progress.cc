@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/server/progress.hh>
+
+#include <algorithm>
+#include <utility>
+
+#include <weir/core/coroutine.hh>
+#include <weir/core/timer.hh>
+
+namespace weir::broker {
+
+/// Ends a wait, whichever of its reasons comes first.
+struct progress_board::waiter final : timer {
+    promise<> over;
+    void end() noexcept {
+        if (over.open()) {
+            over.set_value();
+        }
+    }
+
+  protected:
+    void fire() noexcept override { end(); }
+};
+
+future<> progress_board::wait(fetch_ticket ticket, instant deadline, abort_source& ended) {
+    waiter own;
+    future<> over = own.over.get_future();
+    own.arm(deadline);
+    _waiters.emplace(ticket.number, &own);
+    {
+        const abort_callback on_end(ended, [&own](const std::exception_ptr&) { own.end(); });
+        co_await std::move(over);
+    }
+    _waiters.erase(ticket.number);
+}
+
+void progress_board::called(std::uint64_t number) noexcept {
+    // A fetch that ended in the meantime is not there any more.
+    if (const auto found = _waiters.find(number); found != _waiters.end()) {
+        found->second->end();
+    }
+}
+
+void progress_board::take_ticket(const topic_partition& at, fetch_ticket ticket) noexcept {
+    if (const auto found = _tickets.find(at); found != _tickets.end()) {
+        std::erase(found->second, ticket);
+        if (found->second.empty()) {
+            _tickets.erase(found);
+        }
+    }
+}
+
+std::vector<fetch_ticket> progress_board::grown(const topic_partition& at) {
+    const auto found = _tickets.find(at);
+    if (found == _tickets.end()) {
+        return {};
+    }
+    std::vector<fetch_ticket> tickets = std::move(found->second);
+    _tickets.erase(found);
+    return tickets;
+}
+
+}  // namespace weir::broker

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include <broker/protocol/message.hh>
+
+#include <weir/core/abort.hh>
+#include <weir/core/future.hh>
+#include <weir/core/semaphore.hh>
+#include <weir/net/frame.hh>
+
+namespace weir::broker {
+
+/// A request whose header has been read. It owns its frame, into which everything decoded from it
+/// points, on whatever shard, until it is answered.
+struct request {
+    request(net::frame taken, abort_source& connection_end)
+        : frame(std::move(taken)), body(frame.bytes()), ended(connection_end) {
+        header = protocol::decode_header(body);
+    }
+
+    net::frame frame;
+    protocol::reader body;
+    protocol::request_header header;
+    abort_source& ended;  ///< requested when nobody waits for the answer any more
+};
+
+/// What goes back, and what its borrowed bytes lie in.
+struct answer {
+    protocol::frame frame;
+    std::vector<std::shared_ptr<const void>> kept;
+    bool silent = false;  ///< nothing is sent (produce with acks=0)
+    bool close = false;   ///< the connection ends after this
+};
+
+template <class Response>
+answer make_answer(const request& asked, const Response& body) {
+    return {protocol::response_frame(body, asked.header.version, asked.header.correlation_id)};
+}
+
+}  // namespace weir::broker

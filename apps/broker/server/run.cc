@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <exception>
+#include <utility>
+
+#include <broker/server/broker.hh>
+
+#include <weir/core/coroutine.hh>
+#include <weir/core/host.hh>
+
+namespace weir::broker {
+
+namespace {
+
+future<> start_and_wait(host& on, sharded<broker>& shards, const broker_options& options,
+                        std::function<void(const broker_addresses&)> started) {
+    const data_directory data = co_await data_directory::open(options.data_directory);
+    co_await shards.invoke_on_all(
+        [found = data.partitions()](broker& each) { return each.open(found); });
+    co_await shards.local().listen(options.listen);
+    const net::address clients = shards.local().where();
+    co_await shards.invoke_on_all([clients](broker& each) {
+        return this_shard().id() == 0 ? make_ready_future() : each.listen(clients);
+    });
+    started({clients, options.admin});
+    co_await on.until_stop();
+}
+
+}  // namespace
+
+future<> run_broker(host& on, broker_options options,
+                    std::function<void(const broker_addresses&)> started) {
+    sharded<broker> shards;
+    co_await shards.start(options, &shards);
+    std::exception_ptr failure;
+    try {
+        co_await start_and_wait(on, shards, options, std::move(started));
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    co_await shards.stop();
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
+}
+
+}  // namespace weir::broker
