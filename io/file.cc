@@ -140,6 +140,15 @@ future<> file::truncate(std::uint64_t size) {
     co_await submit_or_fail(op::truncate{_fd, size}, "truncate", _path);
 }
 
+future<bool> file::lock() {
+    check_usable("lock");
+    const std::int32_t result = co_await submit(op::lock{_fd});
+    if (result < 0 && result != -EWOULDBLOCK) {
+        throw error::from_errno("lock", _path, -result);
+    }
+    co_return result >= 0;
+}
+
 future<op::file_status> file::status() {
     WEIR_ASSERT(is_open());
     op::file_status status;

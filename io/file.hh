@@ -72,6 +72,9 @@ class file {
     /// Reserves space; the range reads as zeros and the size grows to cover it.
     future<> allocate(std::uint64_t offset, std::uint64_t length);
     future<> truncate(std::uint64_t size);
+    /// Locks the file against other processes until it is closed.
+    /// returns  false if another has it open and locked
+    future<bool> lock();
     future<std::uint64_t> size();
     future<op::file_status> status();
     /// fails    with what the kernel said, or with the failure that stopped the file

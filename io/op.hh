@@ -88,6 +88,12 @@ struct truncate {
     std::uint64_t size;
 };
 
+/// Locks an open file for this process against others (flock, exclusive), until it is closed:
+/// -EWOULDBLOCK if another open file holds the lock. Never waits.
+struct lock {
+    int fd;
+};
+
 struct rename {
     const char* from;
     const char* to;
@@ -168,9 +174,10 @@ struct socket_name {
 
 namespace weir::io {
 
-using any_op = std::variant<op::nop, op::open, op::close, op::stat, op::read, op::write, op::sync,
-                            op::allocate, op::truncate, op::rename, op::unlink, op::make_directory,
-                            op::list_directory, op::listen, op::accept, op::connect, op::receive,
-                            op::receive_into, op::send, op::shutdown, op::socket_name>;
+using any_op =
+    std::variant<op::nop, op::open, op::close, op::stat, op::read, op::write, op::sync,
+                 op::allocate, op::truncate, op::lock, op::rename, op::unlink, op::make_directory,
+                 op::list_directory, op::listen, op::accept, op::connect, op::receive,
+                 op::receive_into, op::send, op::shutdown, op::socket_name>;
 
 }  // namespace weir::io

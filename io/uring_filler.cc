@@ -12,6 +12,7 @@
 #include <liburing.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -206,6 +207,7 @@ struct filler {
     void operator()(const op::list_directory&) { WEIR_ASSERT(!"for the pool"); }
     void operator()(const op::listen&) { WEIR_ASSERT(!"done at once"); }
     void operator()(const op::socket_name&) { WEIR_ASSERT(!"done at once"); }
+    void operator()(const op::lock&) { WEIR_ASSERT(!"done at once"); }
 };
 
 /// A descriptor that is closed unless it is kept.
@@ -263,6 +265,10 @@ int socket_name_now(const op::socket_name& what) noexcept {
     const int result =
         what.peer ? getpeername(what.fd, address, &length) : getsockname(what.fd, address, &length);
     return result == 0 ? 0 : -errno;
+}
+
+int lock_now(const op::lock& what) noexcept {
+    return flock(what.fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno;
 }
 
 int list_directory_now(const op::list_directory& what) noexcept {

@@ -38,6 +38,7 @@ void fill_entry(io_uring_sqe& entry, operation& work, kernel_ring& ring, unsigne
 int listen_now(const op::listen& what) noexcept;
 int socket_now(const op::connect& what) noexcept;
 int socket_name_now(const op::socket_name& what) noexcept;
+int lock_now(const op::lock& what) noexcept;
 
 /// These may block: for a pool thread.
 int list_directory_now(const op::list_directory& what) noexcept;

@@ -75,6 +75,9 @@ uring_backend::launched uring_backend::launch(operation& work) {
     if (const auto* name = as<op::socket_name>(work)) {
         return finish(work, socket_name_now(*name));
     }
+    if (const auto* lock = as<op::lock>(work)) {
+        return finish(work, lock_now(*lock));
+    }
     if (as<op::list_directory>(work) || (as<op::truncate>(work) && !_ring.has().truncate)) {
         return call_in_pool(work);
     }

@@ -355,6 +355,17 @@ void machine::run(const request_ref& asked, const op::truncate& what) {
     });
 }
 
+void machine::run(const request_ref& asked, const op::lock& what) {
+    if (descriptor* mine = file_of(asked, what.fd)) {
+        const auto holds = [mine](const descriptor& each) {
+            return each.locked && each.file == mine->file && &each != mine;
+        };
+        const bool held = std::any_of(_descriptors.begin(), _descriptors.end(), holds);
+        mine->locked = !held;
+        asked->owner->answer(asked, held ? -EWOULDBLOCK : 0);
+    }
+}
+
 void machine::run(const request_ref& asked, const op::rename& what) {
     later(asked, _disk.options().buffered, 0,
           [this, asked, what] { asked->owner->answer(asked, _disk.rename(what.from, what.to)); });

@@ -25,6 +25,7 @@ struct descriptor {
     op::access mode = op::access::read_write;
     bool direct = false;
     bool data_sync = false;
+    bool locked = false;
 
     bool used() const noexcept { return file || socket; }
 };
@@ -120,6 +121,7 @@ class machine {
     void run(const request_ref& asked, const op::sync& what);
     void run(const request_ref& asked, const op::allocate& what);
     void run(const request_ref& asked, const op::truncate& what);
+    void run(const request_ref& asked, const op::lock& what);
     void run(const request_ref& asked, const op::rename& what);
     void run(const request_ref& asked, const op::unlink& what);
     void run(const request_ref& asked, const op::make_directory& what);

@@ -236,6 +236,20 @@ void blocking_work_runs(test_bed& bed) {
     turn_until(bed, [&] { return std::ranges::all_of(work, &measured_work::completed); });
 }
 
+void a_lock_excludes(test_bed& bed) {
+    const std::string path = bed.directory() + "/lock";
+    const op::open how{.path = path.c_str(), .mode = op::access::write, .create = true};
+    const int first = run(bed, how);
+    const int second = run(bed, how);
+    CHECK(run(bed, op::lock{first}) == 0);
+    CHECK(run(bed, op::lock{first}) == 0);
+    CHECK(run(bed, op::lock{second}) == -EWOULDBLOCK);
+    CHECK(run(bed, op::close{first}) == 0);
+    CHECK(run(bed, op::lock{second}) == 0);
+    CHECK(run(bed, op::close{second}) == 0);
+    CHECK(run(bed, op::lock{second}) == -EBADF);
+}
+
 constexpr entry cases[] = {
     {"an operation completes in a later poll, never inside start", completes_later},
     {"a file reads as it was written, and short at its end", reads_what_was_written},
@@ -244,6 +258,7 @@ constexpr entry cases[] = {
     {"truncate and allocate set the size, and new ranges read as zeros", size_changes},
     {"rename replaces, unlink removes, and a directory lists what is left", names_change},
     {"files and directories sync", syncs},
+    {"a lock excludes other open files until it is closed", a_lock_excludes},
     {"a direct file takes what stat calls aligned and refuses the rest",
      direct_files_want_alignment},
     {"three thousand writes at once all complete", many_at_once},

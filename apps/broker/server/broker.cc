@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/server/broker.hh>
 
-#include <cerrno>
+#include <algorithm>
+#include <map>
 #include <utility>
 
 #include <broker/server/connection.hh>
@@ -24,20 +25,40 @@ broker::broker(const broker_options& options, sharded<broker>* all)
 
 broker::~broker() = default;
 
-future<> broker::open(const std::vector<topic_partition>& found) {
-    std::vector<topic_partition> owned;
+future<> broker::open() {
+    const unsigned shards = this_host().shard_count();
+    const shard_id here = this_shard().id();
+    _store = co_await store::open(_options.data_directory, _options.storage,
+                                  [shards, here](const topic_partition& each) {
+                                      return owner_of(each.topic, each.partition, shards) == here;
+                                  });
+}
+
+future<> broker::learn_topics() {
     std::map<std::string, std::int32_t> topics;
-    for (const topic_partition& each : found) {
-        std::int32_t& partitions = topics[each.topic];
-        partitions = std::max(partitions, each.partition + 1);
-        if (owner_of(each.topic, each.partition, this_host().shard_count()) == this_shard().id()) {
-            owned.push_back(each);
+    for (const auto& here : co_await _all->map([](broker& each) { return each.partitions(); })) {
+        for (const topic_partition& each : here) {
+            std::int32_t& partitions = topics[each.topic];
+            partitions = std::max(partitions, each.partition + 1);
         }
     }
     for (const auto& [topic, partitions] : topics) {
-        _catalog.add(topic, partitions);
+        co_await make_partitions(topic, partitions);
     }
-    _store = co_await store::open(_options.data_directory, _options.storage, std::move(owned));
+}
+
+// The highest partition comes first: whatever a crash leaves, the highest tells how many there
+// were to be. Those that are there already are left as they are.
+future<> broker::make_partitions(std::string topic, std::int32_t partitions) {
+    for (std::int32_t index = partitions; index-- > 0;) {
+        const topic_partition made{topic, index};
+        const shard_id owner = owner_of(topic, index, this_host().shard_count());
+        co_await on(owner, [all = _all, made] {
+            return all->local()._store->create(made).then([](auto*) {});
+        });
+    }
+    co_await on_all(
+        [all = _all, topic, partitions] { all->local()._catalog.add(topic, partitions); });
 }
 
 future<> broker::listen(net::address at) {
@@ -62,7 +83,7 @@ future<> broker::stop() {
 }
 
 log* broker::find(std::string_view topic, std::int32_t partition) const {
-    return _store->find(topic, partition);
+    return _store->find({std::string(topic), partition});
 }
 
 void broker::grown(const topic_partition& at) {
@@ -82,8 +103,7 @@ future<error_code> broker::create_topic(std::string name) {
         0, [all = _all, name = std::move(name)] { return all->local().create_topic_here(name); });
 }
 
-// On shard 0, one at a time. The highest partition comes first and partition 0 last: whatever a
-// crash leaves, the number of partitions is that of the highest, and the rest is made at the start.
+// On shard 0, one at a time.
 future<error_code> broker::create_topic_here(std::string name) {
     const semaphore_units turn = co_await _creating.acquire();
     if (_catalog.find(name)) {
@@ -94,13 +114,7 @@ future<error_code> broker::create_topic_here(std::string name) {
         co_return error_code::policy_violation;
     }
     try {
-        for (std::int32_t index = partitions; index-- > 0;) {
-            const shard_id owner = owner_of(name, index, this_host().shard_count());
-            const topic_partition made{name, index};
-            co_await on(owner, [all = _all, made] { return all->local()._store->create(made); });
-        }
-        co_await on_all(
-            [all = _all, name, partitions] { all->local()._catalog.add(name, partitions); });
+        co_await make_partitions(name, partitions);
     } catch (...) {
         co_return code_of(std::current_exception());
     }

@@ -42,8 +42,13 @@ class broker {
     broker(const broker_options& options, sharded<broker>* all);
     ~broker();
 
-    /// Opens this shard's partitions: of every topic that is in the data directory.
-    future<> open(const std::vector<topic_partition>& found);
+    /// Opens the partitions in the data directory that are this shard's.
+    future<> open();
+    /// What open() and create_topic() opened here.
+    std::vector<topic_partition> partitions() const { return _store->partitions(); }
+    /// Takes over the topics of the data directory, on shard 0, and tells the others. Makes the
+    /// partitions that a crash kept from being made.
+    future<> learn_topics();
     /// Takes connections from now on. Shard 0 first, whose port the others share.
     future<> listen(net::address at);
     /// Answers what is under way, then closes the partitions.
@@ -77,6 +82,7 @@ class broker {
 
   private:
     future<protocol::error_code> create_topic_here(std::string name);
+    future<> make_partitions(std::string topic, std::int32_t partitions);
     void register_metrics();
 
     const broker_options _options;

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include <broker/storage/options.hh>
+#include <broker/storage/store.hh>
 
 #include <weir/net/address.hh>
 #include <weir/net/frame.hh>
@@ -36,7 +36,7 @@ struct broker_options {
     duration fetch_wait_max = std::chrono::minutes(5);  ///< of a long poll, likewise
     duration stop_grace = std::chrono::seconds(5);
 
-    log_store_options storage;
+    store_options storage;
 };
 
 }  // namespace weir::broker

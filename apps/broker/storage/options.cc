@@ -27,4 +27,26 @@ void log_options::check() const {
             "index_interval_bytes, max_index_entries: above 0 and 1");
 }
 
+log_metrics& log_metrics::operator+=(const log_metrics& other) noexcept {
+    appends += other.appends;
+    append_bytes += other.append_bytes;
+    appends_refused += other.appends_refused;
+    appends_failed += other.appends_failed;
+    commits += other.commits;
+    commit_bytes += other.commit_bytes;
+    commits_delayed += other.commits_delayed;
+    zeroed_bytes += other.zeroed_bytes;
+    rolls += other.rolls;
+    seals_failed += other.seals_failed;
+    stops += other.stops;
+    reads_from_memory += other.reads_from_memory;
+    reads_from_disk += other.reads_from_disk;
+    disk_read_bytes += other.disk_read_bytes;
+    damaged_reads += other.damaged_reads;
+    recovered_bytes += other.recovered_bytes;
+    cut_bytes += other.cut_bytes;
+    waiting_bytes += other.waiting_bytes;
+    return *this;
+}
+
 }  // namespace weir::broker

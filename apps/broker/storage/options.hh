@@ -59,6 +59,8 @@ struct log_metrics {
     std::uint64_t recovered_bytes = 0;  ///< walked at opening
     std::uint64_t cut_bytes = 0;        ///< of torn tails, zeros not counted
     std::uint64_t waiting_bytes = 0;    ///< now: appended and not yet durable
+
+    log_metrics& operator+=(const log_metrics& other) noexcept;
 };
 
 }  // namespace weir::broker

@@ -1,54 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/storage/store.hh>
 
-#include <algorithm>
 #include <utility>
 
+#include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
-#include <weir/core/loop.hh>
+#include <weir/core/host.hh>
 
 namespace weir::broker {
 
-namespace {
-
-constexpr std::string_view lock_name = ".lock";
-
-}  // namespace
-
-future<data_directory> data_directory::open(std::string path) {
-    co_await io::make_directories(path);
-    data_directory opened;
-    opened._path = path;
-    opened._lock =
-        co_await io::file::open(path + "/" + std::string(lock_name),
-                                {.mode = io::op::access::read_write, .create = true, .lock = true});
-    for (const std::string& name : co_await io::list_directory(path)) {
-        if (const auto found = partition_of_directory(name)) {
-            opened._partitions.push_back(*found);
-        } else if (!name.starts_with('.') && name != "lost+found") {
-            throw error("open data directory",
-                        path + " (holds " + name + ", which is no partition of a broker)",
-                        errc::malformed);
-        }
-    }
-    std::sort(opened._partitions.begin(), opened._partitions.end());
-    co_return opened;
-}
-
-store::store(std::string directory, store_options options)
-    : _directory(std::move(directory)), _options(options), _recent(options.recent_bytes) {}
-
-store::~store() = default;
-
 future<std::unique_ptr<store>> store::open(std::string directory, store_options options,
-                                           std::vector<topic_partition> partitions) {
+                                           owner_test owns) {
     options.log.check();
     std::unique_ptr<store> opened(new store(std::move(directory), options));
     std::exception_ptr failure;
     try {
-        co_await max_concurrent_for_each(
-            partitions, options.open_together,
-            [&opened](const topic_partition& each) { return opened->open_log(each); });
+        co_await opened->open_all(std::move(owns));
     } catch (...) {
         failure = std::current_exception();
     }
@@ -59,45 +26,91 @@ future<std::unique_ptr<store>> store::open(std::string directory, store_options 
     co_return opened;
 }
 
-future<> store::open_log(const topic_partition& of) {
-    auto opened = co_await log::open(_directory + "/" + directory_name(of), _options.log, _recent);
-    _logs.emplace(of, std::move(opened));
+future<> store::open_all(owner_test owns) {
+    for (const std::string& name : co_await io::list_directory(_directory)) {
+        const auto which = partition_of_directory(name);
+        if (which && owns(*which)) {
+            _logs[*which] = co_await log::open(_directory + "/" + name, _options.log, _recent);
+        }
+    }
 }
 
-log* store::find(std::string_view topic, std::int32_t partition) const {
-    const auto found = _logs.find(topic_partition{std::string(topic), partition});
+log* store::find(const topic_partition& which) noexcept {
+    const auto found = _logs.find(which);
     return found == _logs.end() ? nullptr : found->second.get();
 }
 
-future<> store::create(const topic_partition& added) {
-    if (_logs.contains(added)) {
-        co_return;
+future<log*> store::create(topic_partition which) {
+    if (_closed) {
+        throw error("create", directory_name(which), errc::closed);
     }
-    const topic_partition own = added;
-    co_await io::make_directory(_directory + "/" + directory_name(own));
-    co_await io::sync_directory(_directory);
-    co_await open_log(own);
-}
-
-future<> store::close() {
-    std::exception_ptr failure;
-    for (auto& [name, each] : _logs) {
-        try {
-            co_await each->close();
-        } catch (...) {
-            failure = failure ? failure : std::current_exception();
+    const gate::holder inside = _creations.hold();
+    // Two who ask for one partition at once: the second waits for the first, and looks again.
+    while (true) {
+        if (log* there = find(which)) {
+            co_return there;
         }
+        const auto [being, first] = _being_made.try_emplace(which);
+        if (first) {
+            break;
+        }
+        being->second.emplace_back();
+        co_await being->second.back().get_future();
     }
-    _logs.clear();
+    std::exception_ptr failure;
+    try {
+        co_await make(which);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    auto made = _being_made.extract(which);
+    for (promise<>& waiting : made.mapped()) {
+        waiting.set_value();
+    }
     if (failure) {
         std::rethrow_exception(failure);
     }
+    co_return find(which);
 }
 
-log_metrics store::metrics() const {
+future<log*> store::make(topic_partition which) {
+    if (!is_topic_name(which.topic) || which.partition < 0) {
+        throw error("create", directory_name(which), errc::malformed);
+    }
+    if (_logs.size() >= _options.max_partitions) {
+        throw error("create", directory_name(which) + " (max_partitions)", errc::limit_exceeded);
+    }
+    const std::string path = _directory + "/" + directory_name(which);
+    co_await io::make_directory(path);
+    if (!this_host().canary("missing-directory-sync")) {
+        co_await io::sync_directory(_directory);
+    }
+    auto made = co_await log::open(path, _options.log, _recent);
+    co_return (_logs[which] = std::move(made)).get();
+}
+
+std::vector<topic_partition> store::partitions() const {
+    std::vector<topic_partition> all;
+    all.reserve(_logs.size());
+    for (const auto& each : _logs) {
+        all.push_back(each.first);
+    }
+    return all;
+}
+
+future<> store::close() {
+    WEIR_ASSERT(!_closed);
+    _closed = true;
+    co_await _creations.close();
+    for (auto& each : _logs) {
+        co_await each.second->close();
+    }
+}
+
+log_metrics store::metrics() const noexcept {
     log_metrics sum;
-    for (const auto& [name, each] : _logs) {
-        sum += each->metrics();
+    for (const auto& each : _logs) {
+        sum += each.second->metrics();
     }
     return sum;
 }

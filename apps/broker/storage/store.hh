@@ -1,78 +1,69 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include <broker/storage/log.hh>
 #include <broker/storage/names.hh>
-#include <broker/storage/options.hh>
-#include <broker/storage/recent_batches.hh>
-
-#include <weir/core/future.hh>
-#include <weir/io/file.hh>
 
 namespace weir::broker {
 
 struct store_options {
-    log_options log;
-    std::size_t recent_bytes = std::size_t{64} << 20;  ///< of a shard's newest records in memory
-    unsigned open_together = 16;                       ///< logs recovered at a time at the start
+    log_options log;  ///< of each partition
+    /// Memory for recent batches, shared by the logs of the shard.
+    std::size_t recent_bytes = std::size_t{16} << 20;
+    /// Partitions that this shard may hold.
+    std::size_t max_partitions = 10'000;
 };
 
-/// A broker's data directory: a directory for each partition, and a lock, so that two brokers
-/// can't share it.
-class data_directory {
-  public:
-    /// Makes the directory if it is missing, locks it and lists the partitions.
-    /// fails    weir::error: it is locked by another broker, it can't be used, or it holds
-    ///          something that isn't a broker's
-    static future<data_directory> open(std::string path);
-
-    const std::vector<topic_partition>& partitions() const noexcept { return _partitions; }
-    /// Gives up the lock.
-    future<> close() { return _lock.close(); }
-
-  private:
-    std::string _path;
-    io::file _lock;
-    std::vector<topic_partition> _partitions;
-};
-
-/// The logs of the partitions that belong to one shard.
+/// The partitions of one shard, in a data directory that all shards share. Which are its own says
+/// a function of the partition, so that the number of shards may change between two runs.
 /// thread   one shard
 class store {
   public:
-    /// Opens, and so recovers, the logs of these partitions, some at a time.
-    /// fails    as log::open does, once all that were under way have ended
-    static future<std::unique_ptr<store>> open(std::string directory, store_options options,
-                                               std::vector<topic_partition> partitions);
-    ~store();
+    using owner_test = std::function<bool(const topic_partition&)>;
 
-    /// returns  null if there is no such partition here
-    log* find(std::string_view topic, std::int32_t partition) const;
-    /// Makes a partition's directory durable and opens its log; nothing if it is there.
-    future<> create(const topic_partition& added);
-    /// Closes all logs. Once.
-    /// fails    as the first log that failed, once all have ended
+    /// Recovers every partition of the data directory that is its own.
+    /// directory  opened by data_directory::open before
+    /// fails    as log::open; names that are no partition's are left alone
+    static future<std::unique_ptr<store>> open(std::string directory, store_options options,
+                                               owner_test owns);
+    store(const store&) = delete;
+    store& operator=(const store&) = delete;
+
+    /// returns  null if it is not here
+    log* find(const topic_partition& which) noexcept;
+    /// The partition's log; makes its directory, durably, if it is new.
+    /// fails    errc::malformed for a name that is no topic's; errc::limit_exceeded beyond
+    ///          max_partitions; errc::closed
+    future<log*> create(topic_partition which);
+    /// All that are here, in order.
+    std::vector<topic_partition> partitions() const;
+
+    /// The counters of all logs, added up.
+    log_metrics metrics() const noexcept;
+    const store_options& options() const noexcept { return _options; }
+
+    /// Closes every log. Once.
     future<> close();
 
-    /// The sum over all logs.
-    log_metrics metrics() const;
-    std::size_t size() const noexcept { return _logs.size(); }
-    const std::map<topic_partition, std::unique_ptr<log>>& logs() const noexcept { return _logs; }
-
   private:
-    store(std::string directory, store_options options);
-    future<> open_log(const topic_partition& of);
+    store(std::string directory, store_options options)
+        : _directory(std::move(directory)), _options(options), _recent(options.recent_bytes) {}
+    future<> open_all(owner_test owns);
+    future<log*> make(topic_partition which);
 
     const std::string _directory;
     const store_options _options;
     recent_memory _recent;
     std::map<topic_partition, std::unique_ptr<log>> _logs;
+    std::map<topic_partition, std::vector<promise<>>> _being_made;
+    bool _closed = false;
+    gate _creations;
 };
 
 }  // namespace weir::broker
