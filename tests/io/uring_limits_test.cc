@@ -31,6 +31,7 @@ using conformance::waiter;
 /// Runs `check` in a process of its own, which may give up rights.
 /// returns  whether it held; says on stderr what did not
 bool in_child(const std::function<std::string()>& check) {
+    std::cout.flush();
     const pid_t child = fork();
     REQUIRE(child >= 0);
     if (child == 0) {
