@@ -92,8 +92,7 @@ class http_server::session {
     void keep();
     future<bool> more();
     future<> flush();
-    future<> linger();
-    void refuse(unsigned status);
+    future<> refuse(unsigned status);
     void write(const http_response& response, const http_request& to, bool keep_alive);
 
     http_server& _owner;
@@ -132,8 +131,7 @@ future<bool> http_server::session::more() {
     received arrived =
         co_await _socket.receive(between ? now + _owner._options.idle_max : _deadline);
     if (arrived.what() == received::status::timed_out && !between) {
-        refuse(408);
-        co_await flush();
+        co_await refuse(408);
     }
     if (arrived.what() != received::status::data) {
         co_return false;
@@ -154,20 +152,18 @@ future<> http_server::session::flush() {
     _out.clear();
 }
 
-// A connection closed with bytes unread is reset, and the client loses the answer that tells it
-// why: let it send on for a while.
-future<> http_server::session::linger() {
+// Says why and ends. A connection closed with bytes unread is reset, and the client would lose the
+// answer: it may send on for a while.
+future<> http_server::session::refuse(unsigned status) {
+    ++_owner._counters.refused;
+    write({status, plain_text, std::string(reason_of(status)) + "\n"}, {}, false);
+    co_await flush();
     co_await _socket.shutdown_send();
     _fresh = {};
     const instant end = this_shard().now() + _owner._options.linger_max;
     while ((co_await _socket.receive(end)).what() == received::status::data &&
            this_shard().now() < end) {
     }
-}
-
-void http_server::session::refuse(unsigned status) {
-    ++_owner._counters.refused;
-    write({status, plain_text, std::string(reason_of(status)) + "\n"}, {}, false);
 }
 
 void http_server::session::write(const http_response& response, const http_request& to,
@@ -202,9 +198,7 @@ future<> http_server::session::run() {
         http_request request;
         const http_parser::result parsed = _parser.parse(unread(), request);
         if (parsed.made == http_parser::progress::bad) {
-            refuse(parsed.status);
-            co_await flush();
-            co_await linger();
+            co_await refuse(parsed.status);
             co_return;
         }
         if (parsed.made == http_parser::progress::more) {

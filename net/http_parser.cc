@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/net/http_parser.hh>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
@@ -143,6 +145,7 @@ struct http_parser::state {
     std::vector<http_field> fields;
     std::string chunked_body;
     std::size_t consumed = 0;
+    std::size_t searched = 0;  // for the end of the header
     bool told_to_continue = false;
 };
 
@@ -155,6 +158,7 @@ http_parser::result http_parser::parse(std::string_view bytes, http_request& int
         _state->located.clear();
         _state->chunked_body.clear();
         _state->consumed = 0;
+        _state->searched = 0;
         _state->told_to_continue = false;
         reader& begun = _state->parser.emplace(_state->located, _state->chunked_body,
                                                _limits.header_fields_max);
@@ -172,10 +176,34 @@ http_parser::result http_parser::parse(std::string_view bytes, http_request& int
     return outcome;
 }
 
+// Beast judges what it can see of a header. It gets the whole, so that the judgement does not
+// depend on how the bytes were cut.
+http_parser::result http_parser::look_for_header(std::string_view bytes) {
+    if (!bytes.empty() && (bytes[0] < 'A' || bytes[0] > 'Z')) {
+        return {progress::bad, 0, 400};  // no method, perhaps TLS
+    }
+    constexpr std::string_view blank_line = "\r\n\r\n";
+    const std::size_t end = bytes.find(blank_line, _state->searched);
+    if (end != std::string_view::npos) {
+        return end + blank_line.size() > _limits.header_bytes_max ? result{progress::bad, 0, 431}
+                                                                  : result{progress::complete};
+    }
+    if (bytes.size() >= _limits.header_bytes_max) {
+        return {progress::bad, 0, 431};
+    }
+    _state->searched = bytes.size() - std::min(bytes.size(), blank_line.size() - 1);
+    return {progress::more};
+}
+
 http_parser::result http_parser::go_on(std::string_view bytes) {
     reader& parser = *_state->parser;
     std::size_t& consumed = _state->consumed;
     parser.set_bytes(bytes);
+    if (!parser.is_header_done()) {
+        if (const result judged = look_for_header(bytes); judged.made != progress::complete) {
+            return judged;
+        }
+    }
     while (!parser.is_done() && consumed < bytes.size()) {
         beast::error_code failure;
         const std::size_t taken = parser.put(
