@@ -196,18 +196,47 @@ future<> make_directory(std::string path) {
     }
 }
 
+namespace {
+
+std::string parent_of(const std::string& path) {
+    const std::size_t slash = path.rfind('/');
+    return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+/// Syncs the parent of a directory that somebody made; who may not read the parent did not.
+future<> sync_parent_if_allowed(std::string path) {
+    try {
+        co_await sync_directory(parent_of(path));
+    } catch (const error& e) {
+        if (!e.is_errno(EACCES)) {
+            throw;
+        }
+    }
+}
+
+}  // namespace
+
 future<> make_directories(std::string path) {
-    for (std::size_t end = 1; end != std::string::npos;) {
+    std::string deepest;
+    for (std::size_t end = 0; end != std::string::npos;) {
         end = path.find('/', end + 1);
         const std::string part = path.substr(0, end);
-        if (part.empty() || part == "." || part == ".." || co_await exists(part)) {
+        if (part.empty() || part == "." || part == ".." || part.back() == '/') {
             continue;
         }
+        if (co_await exists(part)) {
+            deepest = part;
+            continue;
+        }
+        if (!deepest.empty()) {
+            // Who made it may have died before this sync.
+            co_await sync_parent_if_allowed(std::exchange(deepest, {}));
+        }
         co_await make_directory(part);
-        const std::size_t slash = part.rfind('/');
-        co_await sync_directory(slash == std::string::npos ? "."
-                                : slash == 0               ? "/"
-                                                           : part.substr(0, slash));
+        co_await sync_directory(parent_of(part));
+    }
+    if (!deepest.empty()) {
+        co_await sync_parent_if_allowed(deepest);
     }
 }
 

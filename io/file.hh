@@ -104,7 +104,7 @@ future<> rename(std::string from, std::string to);
 future<> unlink(std::string path);
 /// Makes a directory; one that is there already is fine.
 future<> make_directory(std::string path);
-/// Makes a directory and those above it, and syncs each parent that got a new entry.
+/// Makes a directory and those above it, durably: even if a process died here before its sync.
 future<> make_directories(std::string path);
 future<std::vector<std::string>> list_directory(std::string path);
 /// returns  whether there is something at `path`

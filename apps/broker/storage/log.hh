@@ -140,6 +140,7 @@ class log {
     void start_committing();
     future<> commit_pending(gate::holder inside);
     future<> commit_next();
+    future<> write(commit next);
     bool must_roll(const pending_append& first) noexcept;
     std::size_t select_appends(std::size_t& bytes) const noexcept;
     commit freeze(std::size_t count);
@@ -188,7 +189,8 @@ class log {
     std::int64_t _end_offset = 0;   // durable
     std::deque<pending_append> _pending;
     std::deque<promise<>> _waiting_for_room;
-    unsigned _commits_running = 0;
+    bool _committing = false;
+    future<> _overlapping;  // used by a deliberate bug only
     recent_batches _recent;
     boost::intrusive::list<end_listener, boost::intrusive::constant_time_size<false>> _listeners;
 

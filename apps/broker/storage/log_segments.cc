@@ -49,15 +49,18 @@ future<> log::prepare_segment() {
 
 bool log::must_roll(const pending_append& first) noexcept {
     const segment& last = *_segments.back();
-    _roll_due =
-        _roll_due || (last.size > 0 && (last.size + first.batches.size() > _options.segment_bytes ||
-                                        first.base_offset - last.base_offset > INT32_MAX / 2));
+    const std::uint64_t size = _active ? _active->end() : last.size;
+    _roll_due = _roll_due || (size > 0 && (size + first.batches.size() > _options.segment_bytes ||
+                                           first.base_offset - last.base_offset > INT32_MAX / 2));
     return _roll_due;
 }
 
 /// Goes on in a new file. What the old one holds is durable already; once the new one is too, it
 /// takes acknowledged data, and only then is the old one cut to its length.
 future<> log::roll() {
+    if (_overlapping.valid()) {
+        co_await std::exchange(_overlapping, {});
+    }
     if (_sealing.valid()) {
         co_await std::exchange(_sealing, {});
     }

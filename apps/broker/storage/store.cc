@@ -27,6 +27,8 @@ future<std::unique_ptr<store>> store::open(std::string directory, store_options 
 }
 
 future<> store::open_all(owner_test owns) {
+    // Whoever made a partition's directory may have died before it was synced.
+    co_await io::sync_directory(_directory);
     for (const std::string& name : co_await io::list_directory(_directory)) {
         const auto which = partition_of_directory(name);
         if (which && owns(*which)) {

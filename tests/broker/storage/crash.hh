@@ -50,7 +50,7 @@ class crash_run {
         for (int round = 0; round <= count && !_broken; ++round) {
             const bool last = round == count;
             if (last) {
-                _on.world.stop_faults();
+                _on.world.faults().stop();
             }
             _on.start([this, last] { return session(last); });
             const auto how_long =
@@ -188,7 +188,7 @@ class crash_run {
     }
 
     future<> reopen(log& stopped) {
-        for (int tries = 0; stopped.stopped(); ++tries) {
+        while (stopped.stopped()) {
             try {
                 co_await stopped.reopen();
                 ++statistics.reopened;

@@ -53,7 +53,7 @@ TEST_SUITE("broker/storage/crash") {
         for (std::uint64_t seed = 1; seed <= limit; ++seed) {
             crash_run run(seed, {canary}, io::sim::fault_plan::none());
             if (const auto broken = run.rounds(6)) {
-                MESSAGE(canary, ": seed ", seed, ": ", *broken);
+                MESSAGE(std::string(canary), ": seed ", seed, ": ", *broken);
                 return seed;
             }
         }
