@@ -26,6 +26,8 @@ struct texts {
     std::string admin = "127.0.0.1:9644";
     std::string advertise;
     std::string log_level = "info";
+    double frame_seconds = 30;
+    double idle_seconds = 600;
     double stop_grace_seconds = 5;
     unsigned shards = 0;
 };
@@ -64,6 +66,16 @@ void add_limits(CLI::App& app, command_line& line, texts& text) {
         ->capture_default_str();
     limits.add_option("--frame-bytes-max", broker.frames.frame_bytes_max, "Bytes of one request")
         ->capture_default_str();
+    limits
+        .add_option("--frame-seconds", text.frame_seconds,
+                    "Seconds from a request's first byte to its last")
+        ->capture_default_str()
+        ->check(CLI::Range(0.001, 1e9));
+    limits
+        .add_option("--idle-seconds", text.idle_seconds,
+                    "Seconds between two requests of one connection")
+        ->capture_default_str()
+        ->check(CLI::Range(0.001, 1e9));
     limits
         .add_option("--request-bytes", broker.request_bytes,
                     "Bytes of all requests under way, a shard")
@@ -105,6 +117,10 @@ void add_machine_options(CLI::App& app, command_line& line, texts& text) {
         ->envname("WEIR_LOG_LEVEL");
 }
 
+duration seconds(double count) {
+    return std::chrono::milliseconds(static_cast<std::int64_t>(count * 1000));
+}
+
 void apply(command_line& line, const texts& text) {
     broker_options& broker = line.broker;
     broker.listen = net::address::parse(text.listen, text.port);
@@ -121,8 +137,9 @@ void apply(command_line& line, const texts& text) {
         broker.advertised_port =
             static_cast<std::uint16_t>(std::stoul(text.advertise.substr(colon + 1)));
     }
-    broker.server.stop_grace =
-        std::chrono::milliseconds(static_cast<std::int64_t>(text.stop_grace_seconds * 1000));
+    broker.frames.frame_time_max = seconds(text.frame_seconds);
+    broker.frames.idle_max = seconds(text.idle_seconds);
+    broker.server.stop_grace = seconds(text.stop_grace_seconds);
     if (const auto level = log_level_of(text.log_level)) {
         line.run.host.logging.level = *level;
     } else {
