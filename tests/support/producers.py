@@ -11,6 +11,7 @@ import time
 
 from broker import batch
 
+from kafka.protocol.metadata import MetadataRequest
 from kafka.protocol.produce import ProduceRequest
 
 PARTITIONS = 4
@@ -50,7 +51,6 @@ class Producers:
             thread.start()
 
     def _create(self, client):
-        from kafka.protocol.metadata import MetadataRequest  # pylint: disable=import-outside-toplevel
         end = time.monotonic() + 30
         while True:
             answer = client.ask(MetadataRequest[4]([self.topic], True))
