@@ -457,16 +457,19 @@ void connection::shutdown_receive() noexcept {
     }
 }
 
+void connection::cancel_receive() noexcept {
+    if (_private_receive) {
+        io::this_backend().cancel(*_private_receive);
+    } else if (_receiving) {
+        io::this_backend().cancel(_machinery->receive);
+    }
+}
+
 void connection::abort() noexcept {
     if (_closed || std::exchange(_aborted, true)) {
         return;
     }
-    if (_receiving) {
-        io::this_backend().cancel(_machinery->receive);
-        if (_private_receive) {
-            io::this_backend().cancel(*_private_receive);
-        }
-    }
+    cancel_receive();
     if (_sending) {
         io::this_backend().cancel(_machinery->send);
     }
@@ -481,12 +484,7 @@ future<> connection::close() {
     }
     _closed = true;
     _machinery->receive_patience.end();
-    if (_receiving && !_aborted) {
-        io::this_backend().cancel(_machinery->receive);
-        if (_private_receive) {
-            io::this_backend().cancel(*_private_receive);
-        }
-    }
+    cancel_receive();
     if (_receiving || _sending) {
         co_await _closing.get_future();
     }

@@ -118,6 +118,7 @@ class connection {
 
     void start_receive();
     void start_private_receive();
+    void cancel_receive() noexcept;
     void arrived(received&& data);
     void ended(std::int32_t error_number);
     void deliver(received&& data);

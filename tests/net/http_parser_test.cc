@@ -66,7 +66,7 @@ constexpr std::string_view stream =
     "POST /c HTTP/1.1\r\nhost: y\r\nTransfer-Encoding: chunked\r\n\r\n"
     "5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: t\r\n\r\n"
     "HEAD / HTTP/1.0\r\n\r\n"
-    "GET http://x:80/absolute?q HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    "GET http://127.0.0.1:80/absolute?q HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 }  // namespace
 
