@@ -144,7 +144,7 @@ class fiber_pool::fiber final : public task {
     // on the fiber around that moment must have none there.
 
     /// On the fiber's stack: goes back to the shard.
-    [[clang::no_sanitize("address")]] void leave() noexcept {
+    __attribute__((no_sanitize("address"))) void leave() noexcept {
 #ifdef WEIR_TSAN
         __tsan_switch_to_fiber(_tsan_shard, 0);
 #endif
@@ -168,7 +168,7 @@ class fiber_pool::fiber final : public task {
     std::size_t stack_used() const { return _stack.used(); }
 
   private:
-    [[clang::no_sanitize("address")]] static void enter(context::transfer_t from) noexcept {
+    __attribute__((no_sanitize("address"))) static void enter(context::transfer_t from) noexcept {
         fiber& self = *static_cast<fiber*>(from.data);
         self._shard = from.fctx;
         self.arrive(nullptr);
@@ -178,7 +178,7 @@ class fiber_pool::fiber final : public task {
             self.leave();
         }
     }
-    [[clang::no_sanitize("address")]] void arrive([[maybe_unused]] void* fake_stack) noexcept {
+    __attribute__((no_sanitize("address"))) void arrive([[maybe_unused]] void* fake_stack) noexcept {
 #ifdef WEIR_ASAN
         __sanitizer_finish_switch_fiber(fake_stack, &_shard_bottom, &_shard_bytes);
 #endif

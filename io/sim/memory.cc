@@ -8,7 +8,8 @@ namespace {
 // operator new has no argument to hang this from: the one place where the simulator needs what
 // it forbids everybody else.
 constinit thread_local thread_state state{};
-constinit void (*free_hook)(arena&) noexcept = nullptr;
+using free_function = void (*)(arena&) noexcept;
+constinit free_function free_hook = nullptr;
 
 }  // namespace
 
