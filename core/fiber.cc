@@ -178,7 +178,8 @@ class fiber_pool::fiber final : public task {
             self.leave();
         }
     }
-    __attribute__((no_sanitize("address"))) void arrive([[maybe_unused]] void* fake_stack) noexcept {
+    __attribute__((no_sanitize("address"))) void arrive(
+        [[maybe_unused]] void* fake_stack) noexcept {
 #ifdef WEIR_ASAN
         __sanitizer_finish_switch_fiber(fake_stack, &_shard_bottom, &_shard_bytes);
 #endif

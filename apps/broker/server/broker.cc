@@ -167,6 +167,27 @@ void broker::register_metrics() {
     count("weir_broker_topics_created_total", "Topics created.", _counters.topics_created);
     gauge("weir_broker_connections", "Open connections of clients.",
           [this] { return _server ? static_cast<double>(_server->open_connections()) : 0.0; });
+    const auto of_logs = [&gauge, this](const char* name, const char* help,
+                                        std::uint64_t log_metrics::* field) {
+        gauge(name, help, [this, field] {
+            return _store ? static_cast<double>(_store->metrics().*field) : 0.0;
+        });
+    };
+    gauge("weir_broker_partitions", "Partitions of this shard.",
+          [this] { return _store ? static_cast<double>(_store->partitions().size()) : 0.0; });
+    of_logs("weir_broker_append_bytes", "Bytes appended.", &log_metrics::append_bytes);
+    of_logs("weir_broker_appends", "Batches appended.", &log_metrics::appends);
+    of_logs("weir_broker_commits", "Writes of data to the device.", &log_metrics::commits);
+    of_logs("weir_broker_commit_bytes", "Bytes of these writes.", &log_metrics::commit_bytes);
+    of_logs("weir_broker_waiting_bytes", "Bytes appended and not yet durable.",
+            &log_metrics::waiting_bytes);
+    of_logs("weir_broker_appends_refused", "Appends beyond the limit of waiting bytes.",
+            &log_metrics::appends_refused);
+    of_logs("weir_broker_log_stops", "Failed writes and syncs, each of which stopped a log.",
+            &log_metrics::stops);
+    of_logs("weir_broker_disk_read_bytes", "Bytes that fetches read from the device.",
+            &log_metrics::disk_read_bytes);
+    of_logs("weir_broker_damaged_reads", "Reads that found damage.", &log_metrics::damaged_reads);
     gauge("weir_broker_request_bytes", "Bytes of requests under way.", [this] {
         return static_cast<double>(_options.request_bytes - _request_budget.available());
     });

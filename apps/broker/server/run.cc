@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <exception>
+#include <optional>
 #include <utility>
 
 #include <broker/server/broker.hh>
@@ -7,12 +8,41 @@
 
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
+#include <weir/net/admin.hh>
 
 namespace weir::broker {
 
 namespace {
 
-future<> start_and_wait(host& on, sharded<broker>& shards, const broker_options& options,
+// What the admin page tells of a broker, beside the shards.
+net::admin_options admin_options_of(const broker_options& options) {
+    using unit = net::admin_unit;
+    net::admin_options admin;
+    admin.at = options.admin;
+    admin.title = "weir broker";
+    admin.tables.push_back(
+        {.title = "Clients",
+         .row_header = "shard",
+         .row_labels = {},
+         .columns = {{"connections", "weir_broker_connections"},
+                     {"requests", "weir_broker_requests_total", unit::count_per_second},
+                     {"request memory", "weir_broker_request_bytes", unit::bytes},
+                     {"long polls", "weir_broker_fetch_waits_total", unit::count_per_second},
+                     {"refused", "weir_broker_refusals_total"}}});
+    admin.tables.push_back(
+        {.title = "Logs",
+         .row_header = "",
+         .row_labels = {},
+         .columns = {{"partitions", "weir_broker_partitions"},
+                     {"appended", "weir_broker_append_bytes", unit::bytes_per_second},
+                     {"commits", "weir_broker_commits", unit::count_per_second},
+                     {"waiting", "weir_broker_waiting_bytes", unit::bytes},
+                     {"stopped", "weir_broker_log_stops"}}});
+    return admin;
+}
+
+future<> start_and_wait(host& on, sharded<broker>& shards, net::admin_server* admin,
+                        const broker_options& options,
                         std::function<void(const broker_addresses&)> started) {
     co_await shards.invoke_on_all([](broker& each) { return each.open(); });
     co_await shards.local().learn_topics();
@@ -21,7 +51,10 @@ future<> start_and_wait(host& on, sharded<broker>& shards, const broker_options&
     co_await shards.invoke_on_all([clients](broker& each) {
         return this_shard().id() == 0 ? make_ready_future() : each.listen(clients);
     });
-    started({clients, options.admin});
+    if (admin) {
+        admin->set_ready();
+    }
+    started({clients, admin ? admin->where() : options.admin});
     co_await on.until_stop();
 }
 
@@ -31,14 +64,23 @@ future<> run_broker(host& on, broker_options options,
                     std::function<void(const broker_addresses&)> started) {
     data_directory data = co_await data_directory::open(options.data_directory, options.node_id);
     sharded<broker> shards;
+    std::optional<net::admin_server> admin;
     std::exception_ptr failure;
     try {
+        if (options.serve_admin) {
+            // First of all: while logs recover it says that the broker is starting.
+            admin.emplace(admin_options_of(options));
+            co_await admin->start();
+        }
         co_await shards.start(options, &shards);
-        co_await start_and_wait(on, shards, options, std::move(started));
+        co_await start_and_wait(on, shards, admin ? &*admin : nullptr, options, std::move(started));
     } catch (...) {
         failure = std::current_exception();
     }
     co_await shards.stop();
+    if (admin) {
+        co_await admin->stop();
+    }
     co_await data.close();
     if (failure) {
         std::rethrow_exception(failure);
