@@ -73,10 +73,17 @@ future<> broker::listen(net::address at) {
         _options.advertised_port != 0 ? _options.advertised_port : _server->where().port();
 }
 
-future<> broker::stop() {
+future<> broker::stop_serving() {
     if (_server) {
         co_await _server->stop();
     }
+}
+
+future<> broker::end_calls() {
+    return _calls.close();
+}
+
+future<> broker::stop() {
     if (_store) {
         co_await _store->close();
     }
@@ -91,7 +98,9 @@ void broker::grown(const topic_partition& at) {
         // Nobody waits for this call: a fetch that ended doesn't miss it.
         on(ticket.shard, [all = _all, number = ticket.number] {
             all->local().progress().called(number);
-        }).ignore();
+        }).then_wrapped([inside = _calls.hold()](future<> told) {
+              std::move(told).ignore();
+          }).ignore();
     }
 }
 

@@ -18,6 +18,7 @@
 #include <broker/storage/store.hh>
 
 #include <weir/core/future.hh>
+#include <weir/core/gate.hh>
 #include <weir/core/log.hh>
 #include <weir/core/metrics.hh>
 #include <weir/core/semaphore.hh>
@@ -51,7 +52,12 @@ class broker {
     future<> learn_topics();
     /// Takes connections from now on. Shard 0 first, whose port the others share.
     future<> listen(net::address at);
-    /// Answers what is under way, then closes the partitions.
+    /// Takes no more connections and answers what is under way. Requests still come from other
+    /// shards until all have done this.
+    future<> stop_serving();
+    /// Waits for what nobody else waits for, once all shards have stopped serving.
+    future<> end_calls();
+    /// Closes the partitions.
     future<> stop();
 
     const broker_options& options() const noexcept { return _options; }
@@ -92,6 +98,7 @@ class broker {
     progress_board _progress;
     semaphore _request_budget;
     semaphore _creating{1};  // shard 0: one topic at a time
+    gate _calls;             // to other shards, that nobody waits for
     std::unique_ptr<store> _store;
     std::unique_ptr<net::server> _server;
     std::string _advertised_host;

@@ -77,6 +77,11 @@ future<> run_broker(host& on, broker_options options,
     } catch (...) {
         failure = std::current_exception();
     }
+    if (shards.started()) {
+        // A request may be under way on two shards: both serve until the last has been answered.
+        co_await shards.invoke_on_all([](broker& each) { return each.stop_serving(); });
+        co_await shards.invoke_on_all([](broker& each) { return each.end_calls(); });
+    }
     co_await shards.stop();
     if (admin) {
         co_await admin->stop();
