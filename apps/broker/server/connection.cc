@@ -85,6 +85,20 @@ future<> client_connection::read_requests() {
     }
 }
 
+client_connection::pending client_connection::take_first() {
+    auto first = _pending.begin();
+    if (this_host().canary("answer-out-of-order")) {
+        // A deliberate bug: the first that is ready, not the first that was asked.
+        const auto ready = std::find_if(_pending.begin(), _pending.end(), [](const pending& each) {
+            return each.result.available();
+        });
+        first = ready == _pending.end() ? first : ready;
+    }
+    pending taken = std::move(*first);
+    _pending.erase(first);
+    return taken;
+}
+
 future<> client_connection::write_answers() {
     for (;;) {
         if (_pending.empty()) {
@@ -99,8 +113,7 @@ future<> client_connection::write_answers() {
         std::size_t bytes = 0;
         bool close = false;
         do {
-            pending first = std::move(_pending.front());
-            _pending.pop_front();
+            pending first = take_first();
             try {
                 answer next = co_await std::move(first.result);
                 close = next.close;

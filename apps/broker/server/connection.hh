@@ -33,6 +33,7 @@ class client_connection {
 
     future<> read_requests();
     future<> write_answers();
+    pending take_first();
     future<> send(std::vector<answer> ready);
     bool refuse(const char* why, std::string detail);
 

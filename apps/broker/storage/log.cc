@@ -12,6 +12,7 @@
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
 #include <weir/core/log.hh>
+#include <weir/core/probe.hh>
 
 namespace weir::broker {
 
@@ -168,6 +169,7 @@ future<> log::commit_next() {
 }
 
 future<> log::write(commit next) {
+    probe("commit");
     if (this_host().canary("acknowledge-early")) {
         publish(next);
         co_await _active->write(next.frozen);
@@ -220,6 +222,7 @@ log::commit log::freeze(std::size_t count) {
 }
 
 void log::publish(commit& durable) {
+    probe("publish");
     segment& into = *_segments.back();
     protocol::batch_walk walk(durable.frozen.batches);
     std::uint64_t position = durable.frozen.batches_position;
