@@ -106,15 +106,16 @@ future<frame::status> frame_reader::fill(frame& body, std::size_t from, std::siz
 
 // Takes a frame's share of the budget. returns false if that took too long.
 future<bool> frame_reader::charge(frame& body, std::size_t size, instant deadline) {
-    if (_budget == nullptr || size == 0) {
+    semaphore* const budget = size > _options.large_frame_bytes ? _large : _budget;
+    if (budget == nullptr || size == 0) {
         co_return true;
     }
-    body._charge = _budget->try_acquire(size);
+    body._charge = budget->try_acquire(size);
     if (!body._charge) {
         abort_source late;
         late.abort_at(deadline);
         try {
-            body._charge = co_await _budget->acquire(size, late);
+            body._charge = co_await budget->acquire(size, late);
         } catch (const error&) {
             co_return false;
         }

@@ -16,6 +16,7 @@ struct frame_options {
     std::size_t frame_bytes_max = 100 * 1024 * 1024;     ///< larger frames are refused
     duration idle_max = std::chrono::minutes(10);        ///< between frames
     duration frame_time_max = std::chrono::seconds(30);  ///< from a frame's first byte on
+    std::size_t large_frame_bytes = 1024 * 1024;         ///< larger: charged to the large budget
 };
 
 /// One length-prefixed message: 4 bytes of big-endian length, then that many bytes.
@@ -55,13 +56,16 @@ class frame_reader {
     /// Of a longer frame, so much must have come before the rest gets memory and is charged.
     static constexpr std::size_t first_step = 16 * 1024;
 
-    /// budget   bytes of memory for frames, shared by connections, at least frame_bytes_max: a
-    ///          frame is charged as a whole before it is read on, waits in line when too little
-    ///          is left, and gives it back at its end. It holds no charge while it waits, so
-    ///          frames can't block each other; what it holds then is first_step at most, without
-    ///          charge. Null: no limit
-    frame_reader(connection& from, frame_options options, semaphore* budget = nullptr) noexcept
-        : _from(from), _options(options), _budget(budget) {}
+    /// budget   bytes of memory for frames, shared by connections, at least as many as the
+    ///          largest frame that is charged to it: a frame is charged as a whole before it is
+    ///          read on, waits in line when too little is left, and gives it back at its end. It
+    ///          holds no charge while it waits, so frames can't block each other; what it holds
+    ///          then is first_step at most, without charge. Null: no limit
+    /// large    the same for frames above large_frame_bytes, so that few peers who promise large
+    ///          frames and send them slowly, or never, don't keep small ones waiting. Null: budget
+    frame_reader(connection& from, frame_options options, semaphore* budget = nullptr,
+                 semaphore* large = nullptr) noexcept
+        : _from(from), _options(options), _budget(budget), _large(large ? large : budget) {}
 
     /// The next frame, or why there is none; after that the connection is to be closed.
     /// fails    weir::error if the connection was reset
@@ -79,6 +83,7 @@ class frame_reader {
     connection& _from;
     const frame_options _options;
     semaphore* const _budget;
+    semaphore* const _large;
     received _rest;  // received and not yet consumed
 };
 

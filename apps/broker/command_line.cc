@@ -81,6 +81,10 @@ void add_limits(CLI::App& app, command_line& line, texts& text) {
                     "Bytes of all requests under way, a shard")
         ->capture_default_str();
     limits
+        .add_option("--large-request-bytes", broker.large_request_bytes,
+                    "Of these for requests above 1 MiB, which wait in a line of their own")
+        ->capture_default_str();
+    limits
         .add_option("--requests-in-flight", broker.requests_in_flight,
                     "Requests under way of one connection")
         ->capture_default_str();
@@ -112,6 +116,10 @@ void add_machine_options(CLI::App& app, command_line& line, texts& text) {
     machine.add_flag("!--no-pin", line.run.pin, "Don't bind shards to cores");
     machine.add_flag("--poll", line.run.host.shard.poll_forever,
                      "Never sleep: lowest latency, and every core busy for ever");
+    machine
+        .add_option("--log-burst", line.run.host.logging.burst,
+                    "Lines of one message at once; then few a second")
+        ->capture_default_str();
     machine.add_option("--log-level", text.log_level, "trace, debug, info, warning or error")
         ->capture_default_str()
         ->envname("WEIR_LOG_LEVEL");

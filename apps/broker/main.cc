@@ -5,10 +5,20 @@
 #include <broker/command_line.hh>
 #include <broker/server/broker.hh>
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <weir/io/run.hh>
 
 namespace {
+
+/// A connection and a log file is a descriptor each: as many as we may have.
+void raise_descriptors() {
+    rlimit files{};
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);  // what it is, it is
+    }
+}
 
 void tell(const weir::broker::broker_options& options,
           const weir::broker::broker_addresses& where) {
@@ -31,6 +41,7 @@ int main(int argc, char** argv) try {
     if (line.exit_code) {
         return *line.exit_code;
     }
+    raise_descriptors();
     return weir::io::run(line.run, [&line](weir::host& on) {
         return weir::broker::run_broker(on, line.broker,
                                         [&line](const auto& where) { tell(line.broker, where); });

@@ -215,6 +215,45 @@ TEST_SUITE("net/frame") {
         });
     }
 
+    TEST_CASE("large frames that never come don't keep a small one waiting") {
+        on_both([](host&) -> future<> {
+            constexpr std::size_t large_size = 1'000'000;
+            semaphore budget(200'000);
+            semaphore large(large_size);
+            frame_options options;
+            options.large_frame_bytes = 100'000;
+            ends one, two, three;
+            co_await one.open();
+            co_await two.open();
+            co_await three.open();
+            frame_reader first(*one.server, options, &budget, &large);
+            frame_reader second(*two.server, options, &budget, &large);
+            frame_reader third(*three.server, options, &budget, &large);
+            auto liar = prefix_of(large_size);
+            liar.resize(frame_reader::first_step + 1000);
+            auto holding = first.next();
+            co_await one.client->send(liar);
+            auto in_line = second.next();
+            co_await two.client->send(liar);
+            const auto body = pattern(options.large_frame_bytes);
+            std::vector<std::byte> stream;
+            append_frame(stream, body);
+            auto sending = three.client->send(stream);
+            const frame got = co_await third.next();
+            CHECK(std::ranges::equal(got.bytes(), body));
+            co_await std::move(sending);
+            CHECK(budget.available() == 200'000 - options.large_frame_bytes);
+            co_await one.client->shutdown_send();
+            CHECK((co_await std::move(holding)).what() == frame::status::cut);
+            co_await two.client->shutdown_send();
+            CHECK((co_await std::move(in_line)).what() == frame::status::cut);
+            CHECK(large.available() == large_size);
+            co_await one.close();
+            co_await two.close();
+            co_await three.close();
+        });
+    }
+
     TEST_CASE("a long frame takes no budget before its first bytes have come") {
         on_both([](host&) -> future<> {
             semaphore budget(1 << 20);

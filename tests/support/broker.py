@@ -75,12 +75,12 @@ def wait_until(condition, what, timeout_s=PATIENCE_S):
 class Broker:
     """One directory and the brokers that run on it, one after the other."""
 
-    def __init__(self, *options, directory=None, prefix=()):
+    def __init__(self, *options, directory=None, prefix=(), program=PROGRAM):
         self._own = tempfile.TemporaryDirectory(prefix="broker-") if directory is None else None
         self.directory = pathlib.Path(self._own.name if self._own else directory)
         self.data = self.directory / "data"
         self.options = [str(option) for option in options]
-        self.prefix = list(prefix)
+        self.prefix = [*prefix, str(program)]
         self.process = None
         self.port = 0
         self.start_s = 0.0
@@ -89,17 +89,19 @@ class Broker:
     def __enter__(self):
         return self.start()
 
-    def __exit__(self, failure, *_):
+    def __exit__(self, _, failure, *__):
         self.kill()
-        if failure is not None:
+        if failure is not None and getattr(failure, "code", 1) != 0:
             print(f"the broker's log:\n{self.log()[-6000:]}")
         self._log_path.unlink(missing_ok=True)
         if self._own:
             self._own.cleanup()
 
     def command(self, *options):
-        return [*self.prefix, str(PROGRAM), "--dir", str(self.data), "--admin", "off",
-                "--port", "0", "--no-pin", *self.options, *[str(option) for option in options]]
+        # Each has a value and may be given once only: the last one counts.
+        pairs = ["--dir", self.data, "--admin", "off", "--port", "0", *self.options, *options]
+        given = dict(zip(pairs[::2], pairs[1::2]))
+        return [*self.prefix, "--no-pin", *[str(part) for pair in given.items() for part in pair]]
 
     def start(self, *options):
         """Starts it and waits until it says where it listens."""
@@ -121,6 +123,15 @@ class Broker:
         self.port = int(found[1])
         self.start_s = time.monotonic() - began
         return self
+
+    def refusal(self, *options, status=1):
+        """Starts it where it must not start: returns what it says as it ends."""
+        done = subprocess.run(self.command(*options), capture_output=True, check=False,
+                              stdin=subprocess.DEVNULL, timeout=PATIENCE_S)
+        is_right = done.returncode == status or (status is None and done.returncode > 0)
+        assert is_right, f"exit {done.returncode}: {done.stdout!r} {done.stderr!r}"
+        assert b"clients" not in done.stdout, done.stdout
+        return done.stderr.decode()
 
     @property
     def address(self):

@@ -19,7 +19,8 @@ broker::broker(const broker_options& options, sharded<broker>* all)
     : _options(options),
       _all(all),
       _log(this_host().log_sink(), "broker", this_host().options().logging),
-      _request_budget(options.request_bytes) {
+      _request_budget(options.request_bytes - options.large_request_bytes),
+      _large_request_budget(options.large_request_bytes) {
     register_metrics();
 }
 
@@ -198,7 +199,8 @@ void broker::register_metrics() {
             &log_metrics::disk_read_bytes);
     of_logs("weir_broker_damaged_reads", "Reads that found damage.", &log_metrics::damaged_reads);
     gauge("weir_broker_request_bytes", "Bytes of requests under way.", [this] {
-        return static_cast<double>(_options.request_bytes - _request_budget.available());
+        return static_cast<double>(_options.request_bytes - _request_budget.available() -
+                                   _large_request_budget.available());
     });
 }
 

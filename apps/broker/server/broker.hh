@@ -65,6 +65,7 @@ class broker {
     const catalog& topics() const noexcept { return _catalog; }
     progress_board& progress() noexcept { return _progress; }
     semaphore& request_budget() noexcept { return _request_budget; }
+    semaphore& large_request_budget() noexcept { return _large_request_budget; }
     logger& diagnostics() noexcept { return _log; }
     net::address where() const noexcept { return _server->where(); }
     std::string_view advertised_host() const noexcept { return _advertised_host; }
@@ -97,6 +98,7 @@ class broker {
     catalog _catalog;
     progress_board _progress;
     semaphore _request_budget;
+    semaphore _large_request_budget;
     semaphore _creating{1};  // shard 0: one topic at a time
     gate _calls;             // to other shards, that nobody waits for
     std::unique_ptr<store> _store;

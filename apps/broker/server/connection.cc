@@ -46,7 +46,8 @@ bool client_connection::refuse(const char* why, std::string detail) {
 }
 
 future<> client_connection::read_requests() {
-    net::frame_reader frames(_socket, _broker.options().frames, &_broker.request_budget());
+    net::frame_reader frames(_socket, _broker.options().frames, &_broker.request_budget(),
+                             &_broker.large_request_budget());
     for (;;) {
         semaphore_units slot = co_await _slots.acquire();
         net::frame next = co_await frames.next();

@@ -30,13 +30,17 @@ struct broker_options {
 
     net::server_options server;
     net::frame_options frames;
-    std::size_t requests_in_flight = 64;                ///< of one connection; then it is not read
-    std::size_t request_bytes = 256 * 1024 * 1024;      ///< of all requests of a shard; likewise
-    std::size_t fetch_bytes_max = 50 * 1024 * 1024;     ///< of one answer, whatever a client asks
-    duration fetch_wait_max = std::chrono::minutes(5);  ///< of a long poll, likewise
+    std::size_t requests_in_flight = 64;            ///< of one connection; then it is not read
+    std::size_t request_bytes = 256 * 1024 * 1024;  ///< of all requests of a shard; likewise
+    std::size_t large_request_bytes = 128 * 1024 * 1024;  ///< of these for large_frame_bytes up
+    std::size_t fetch_bytes_max = 50 * 1024 * 1024;       ///< of one answer, whatever a client asks
+    duration fetch_wait_max = std::chrono::minutes(5);    ///< of a long poll, likewise
     duration stop_grace = std::chrono::seconds(5);
 
     store_options storage;
+
+    /// fails    weir::error: limits that can't hold together
+    void check() const;
 };
 
 }  // namespace weir::broker

@@ -60,8 +60,21 @@ future<> start_and_wait(host& on, sharded<broker>& shards, net::admin_server* ad
 
 }  // namespace
 
+void broker_options::check() const {
+    const auto refuse = [](const char* what) {
+        throw error("start", std::string("broker (") + what + ')', errc::malformed);
+    };
+    if (large_request_bytes < frames.frame_bytes_max) {
+        refuse("large-request-bytes is less than one frame, frame-bytes-max");
+    }
+    if (request_bytes < large_request_bytes + frames.large_frame_bytes) {
+        refuse("request-bytes leaves less than 1 MiB beside large-request-bytes");
+    }
+}
+
 future<> run_broker(host& on, broker_options options,
                     std::function<void(const broker_addresses&)> started) {
+    options.check();
     data_directory data = co_await data_directory::open(options.data_directory, options.node_id);
     sharded<broker> shards;
     std::optional<net::admin_server> admin;
