@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sim/broker_clients.hh>
+
 #include <algorithm>
 #include <exception>
 
@@ -7,9 +9,8 @@
 #include <broker/protocol/produce.hh>
 #include <broker/protocol/record.hh>
 #include <fmt/format.h>
+#include <sim/broker_client.hh>
 
-#include "broker_client.hh"
-#include "broker_clients.hh"
 #include <weir/core/sleep.hh>
 #include <weir/io/sim/memory.hh>
 

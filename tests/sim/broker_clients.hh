@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "broker_oracle.hh"
+#include <sim/broker_oracle.hh>
+
 #include <weir/core/future.hh>
 #include <weir/net/address.hh>
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sim/broker_oracle.hh>
+
 #include <algorithm>
 
 #include <broker/protocol/record.hh>
 #include <broker/storage/names.hh>
 #include <fmt/format.h>
 
-#include "broker_oracle.hh"
 #include <weir/io/sim/memory.hh>
 
 namespace weir::broker::sim_test {

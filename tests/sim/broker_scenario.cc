@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sim/broker_scenario.hh>
+
 #include <algorithm>
 #include <deque>
 #include <stdexcept>
 
 #include <broker/server/broker.hh>
 #include <fmt/format.h>
-
-#include "broker_clients.hh"
-#include "broker_scenario.hh"
+#include <sim/broker_clients.hh>
 
 namespace weir::broker::sim_test {
 

@@ -5,7 +5,8 @@
 #include <string>
 #include <unordered_set>
 
-#include "broker_oracle.hh"
+#include <sim/broker_oracle.hh>
+
 #include <weir/io/sim/replay.hh>
 
 namespace weir::broker::sim_test {

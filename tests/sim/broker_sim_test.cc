@@ -3,8 +3,7 @@
 #include <string>
 
 #include <doctest/doctest.h>
-
-#include "broker_scenario.hh"
+#include <sim/broker_scenario.hh>
 
 namespace sim = weir::io::sim;
 using namespace weir::broker::sim_test;

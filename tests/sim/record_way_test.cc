@@ -9,8 +9,8 @@
 #include <broker/protocol/record.hh>
 #include <broker/server/broker.hh>
 #include <doctest/doctest.h>
+#include <sim/broker_client.hh>
 
-#include "broker_client.hh"
 #include <weir/core/probe.hh>
 #include <weir/core/sleep.hh>
 #include <weir/io/sim/memory.hh>

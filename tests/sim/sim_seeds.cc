@@ -9,8 +9,7 @@
 #include <vector>
 
 #include <fmt/format.h>
-
-#include "broker_scenario.hh"
+#include <sim/broker_scenario.hh>
 
 namespace sim = weir::io::sim;
 using namespace weir::broker::sim_test;
