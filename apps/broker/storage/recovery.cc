@@ -38,7 +38,7 @@ class segment_recovery {
         if (!was_sealed || !co_await trust(data)) {
             co_await walk(data);
             co_await check_tail(data, was_sealed);
-            co_await finish();
+            co_await finish(was_sealed);
         }
         co_await data.close();
         co_return std::move(_found);
@@ -132,7 +132,12 @@ class segment_recovery {
     }
 
     /// Makes what was found durable, and only that.
-    future<> finish() {
+    future<> finish(bool was_sealed) {
+        if (was_sealed) {
+            // Its bytes were durable before it got its index files, of which some are lost.
+            co_await write_index_files(_directory, *_found, _options);
+            co_return;
+        }
         if (this_host().canary("stale-batch")) {
             co_return;  // a deliberate bug: what follows the data stays, and is written into
         }

@@ -50,6 +50,10 @@ future<> seal(std::string directory, segment& sealed, const log_options& options
     co_await data.truncate(sealed.size);
     co_await data.sync(true);
     co_await data.close();
+    co_await write_index_files(directory, sealed, options);
+}
+
+future<> write_index_files(std::string directory, segment& sealed, const log_options& options) {
     sealed.index.finish();
     co_await replace_file(segment_path(directory, sealed.base_offset, time_index_suffix),
                           sealed.index.encode_times());

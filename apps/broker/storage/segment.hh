@@ -45,6 +45,8 @@ future<> replace_file(std::string path, std::vector<std::byte> bytes);
 /// Makes an open segment a sealed one: cuts the file to its data, syncs it, then writes the index
 /// files, .index last: whoever finds it knows that the file was whole.
 future<> seal(std::string directory, segment& sealed, const log_options& options);
+/// The second half of seal(), for a file that is known to be cut and synced.
+future<> write_index_files(std::string directory, segment& sealed, const log_options& options);
 /// Makes a sealed segment an open one again, before anything is added to it.
 future<> unseal(std::string directory, segment& opened, const log_options& options);
 /// Reads the index files of a sealed segment.
