@@ -159,14 +159,17 @@ class log {
     // log_read.cc
     struct range {
         std::int64_t base_offset;  // of the segment
-        std::uint64_t position;    // in its file
+        std::uint64_t position;    // in its file, of a batch
         std::uint64_t end;
+        std::int64_t starts_at;  // first offset of that batch; -1: not known
+        std::int64_t ends_at;    // its last; -1: not known
     };
     /// What a range holds for a read: batches, or where to look on.
     struct window {
         std::span<const std::byte> batches;
-        std::uint64_t position = 0;  // of the first batch that is not whole
-        std::size_t wanted = 0;      // bytes that it needs
+        std::uint64_t position = 0;     // of the first batch that is not whole
+        std::size_t wanted = 0;         // bytes that it needs
+        std::int64_t next_offset = -1;  // its first offset
     };
     segment* segment_of(std::int64_t offset) noexcept;
     future<std::shared_ptr<io::file>> file_for(std::int64_t base_offset);

@@ -72,7 +72,11 @@ future<chunk> log::read_from_disk(const segment& from, std::int64_t offset, std:
     // Copied: while this waits the segment may grow, and reopen() may replace it.
     const std::int64_t base_offset = from.base_offset;
     const std::uint64_t end = from.size;
-    std::uint64_t position = from.index.position_before(offset);
+    const segment_index::place start = from.index.place_before(offset);
+    std::uint64_t position = start.position;
+    // What the first batch of the next window must be, to trust neither the index nor the file.
+    std::int64_t starts_at = start.last_offset < 0 ? base_offset : -1;
+    std::int64_t ends_at = start.last_offset;
     std::size_t wanted = max_bytes + 2 * page_size;
     const std::shared_ptr<io::file> file = co_await file_for(base_offset);
     for (;;) {
@@ -84,11 +88,15 @@ future<chunk> log::read_from_disk(const segment& from, std::int64_t offset, std:
         if (got < last - first) {
             throw damaged_read(base_offset, first + got);
         }
-        const window found =
-            look_at({base_offset, position, last},
-                    pages->span().subspan(position - first, last - position), offset, max_bytes);
+        const range looked_at{base_offset, position, last, starts_at, ends_at};
+        const window found = look_at(
+            looked_at, pages->span().subspan(position - first, last - position), offset, max_bytes);
         if (!found.batches.empty()) {
             co_return chunk{pages, found.batches};
+        }
+        if (found.position > position) {
+            starts_at = found.next_offset;
+            ends_at = -1;
         }
         position = found.position;
         if (position + found.wanted > end) {
@@ -103,8 +111,8 @@ future<chunk> log::read_from_disk(const segment& from, std::int64_t offset, std:
 log::window log::look_at(const range& of, std::span<const std::byte> bytes, std::int64_t offset,
                          std::size_t max_bytes) {
     protocol::batch_walk walk(bytes);
-    window found;
-    std::int64_t expected = -1;
+    window found{.next_offset = of.starts_at};
+    std::int64_t ends_at = of.ends_at;
     while (const auto batch = walk.next()) {
         const auto batch_bytes = batch->bytes();
         const bool first = found.batches.empty();
@@ -112,13 +120,15 @@ log::window log::look_at(const range& of, std::span<const std::byte> bytes, std:
         if (!first && found.batches.size() + batch_bytes.size() > max_bytes) {
             return found;
         }
-        const bool joins = expected < 0 || batch->base_offset() == expected;
+        const bool joins = (found.next_offset < 0 || batch->base_offset() == found.next_offset) &&
+                           (ends_at < 0 || batch->last_offset() == ends_at);
         const bool in_place = !first || !wanted || batch->base_offset() <= offset;
         if (!joins || !in_place || batch->last_offset_delta() < 0 ||
             (wanted && _options.verify_reads && !batch->crc_matches())) {
             throw damaged_read(of.base_offset, of.position + (batch_bytes.data() - bytes.data()));
         }
-        expected = batch->next_offset();
+        found.next_offset = batch->next_offset();
+        ends_at = -1;
         if (wanted) {
             found.batches = {first ? batch_bytes.data() : found.batches.data(),
                              found.batches.size() + batch_bytes.size()};

@@ -51,6 +51,7 @@ class segment_recovery {
             co_return false;
         }
         if (const auto last = _found->index.last()) {
+            _indexed_end = last->last_offset + 1;
             if (last->position >= _file_size ||
                 _file_size - last->position > _options.max_batch_bytes) {
                 co_return false;
@@ -105,6 +106,9 @@ class segment_recovery {
     /// Decides whether what follows the last good batch is zeros, a torn commit, or damage.
     future<> check_tail(io::file& data, bool was_sealed) {
         const std::uint64_t end = _found->size;
+        if (_found->next_offset < _indexed_end) {
+            throw damaged(end, "its index knows of more batches");
+        }
         if (end == _file_size) {
             co_return;
         }
@@ -141,6 +145,9 @@ class segment_recovery {
         if (this_host().canary("stale-batch")) {
             co_return;  // a deliberate bug: what follows the data stays, and is written into
         }
+        // Its index files may be gone only until a power cut: then it would pass for sealed while
+        // this writes to it.
+        co_await io::sync_directory(_directory);
         if (_last) {
             co_await rewrite_last_commit();
         }
@@ -179,6 +186,7 @@ class segment_recovery {
     log_metrics& _metrics;
     std::unique_ptr<segment> _found;
     std::uint64_t _file_size = 0;
+    std::int64_t _indexed_end = 0;  // the offset after the last that the index knows
 };
 
 /// The first offsets of the segments, in order. Removes what was never finished.

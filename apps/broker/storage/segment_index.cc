@@ -59,12 +59,16 @@ void segment_index::thin(std::size_t limit) {
     thin_one(_times);
 }
 
-std::uint64_t segment_index::position_before(std::int64_t offset) const noexcept {
+segment_index::place segment_index::place_before(std::int64_t offset) const noexcept {
     const auto after = std::upper_bound(_offsets.begin(), _offsets.end(), offset - _base_offset,
                                         [](std::int64_t relative, const offset_entry& entry) {
                                             return relative < entry.relative_offset;
                                         });
-    return after == _offsets.begin() ? 0 : static_cast<std::uint64_t>(std::prev(after)->position);
+    if (after == _offsets.begin()) {
+        return {0, -1};
+    }
+    const offset_entry& before = *std::prev(after);
+    return {static_cast<std::uint64_t>(before.position), _base_offset + before.relative_offset};
 }
 
 std::int64_t segment_index::offset_before(std::int64_t timestamp) const noexcept {

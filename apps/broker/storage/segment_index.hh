@@ -32,8 +32,13 @@ class segment_index {
     /// needs stay.
     void thin(std::size_t limit);
 
-    /// returns  the start of a batch at or before the one that has `offset`
-    std::uint64_t position_before(std::int64_t offset) const noexcept;
+    /// A batch that the index knows: by its last offset, or as the segment's first.
+    struct place {
+        std::uint64_t position;
+        std::int64_t last_offset;  ///< -1 for the first: its first offset is the segment's
+    };
+    /// returns  a batch at or before the one that has `offset`
+    place place_before(std::int64_t offset) const noexcept;
     /// returns  an offset such that all batches that end before it are older than `timestamp`
     std::int64_t offset_before(std::int64_t timestamp) const noexcept;
     /// returns  -1 if no batch has a timestamp

@@ -34,7 +34,7 @@ std::vector<placed_batch> some_batches(std::int64_t base_offset, std::uint64_t s
 void check_lookups(const segment_index& index, const std::vector<placed_batch>& batches) {
     for (const placed_batch& each : batches) {
         for (std::int64_t o = each.view().base_offset(); o <= each.view().last_offset(); ++o) {
-            CHECK(index.position_before(o) <= each.position);
+            CHECK(index.place_before(o).position <= each.position);
         }
         // Whatever ends before the offset told is older.
         const std::int64_t time = each.view().max_timestamp();
@@ -57,7 +57,7 @@ TEST_SUITE("broker/storage/segment_index") {
                 index.add(each.view(), each.position);
             }
             check_lookups(index, batches);
-            CHECK(index.position_before(batches.back().view().last_offset()) > 0);
+            CHECK(index.place_before(batches.back().view().last_offset()).position > 0);
             index.finish();
             check_lookups(index, batches);
             CHECK(index.last()->position == batches.back().position);
@@ -124,7 +124,7 @@ TEST_SUITE("broker/storage/segment_index") {
         index.finish();
         CHECK_FALSE(index.last());
         CHECK(index.encode_offsets().empty());
-        CHECK(index.position_before(7) == 0);
+        CHECK(index.place_before(7).position == 0);
         CHECK(index.offset_before(0) == 7);
         CHECK(index.max_timestamp() == -1);
     }
