@@ -36,6 +36,10 @@ struct located_field {
 // beside a body's worth of them.
 constexpr std::size_t chunk_overhead_bytes = 64 * 1024;
 
+// "0\r\n\r\n": of a chunked body so much must still come, and Beast asserts that it has come when
+// it looks at the last chunk for the second time.
+constexpr std::size_t last_chunk_bytes = 5;
+
 std::string_view path_of(std::string_view target) noexcept {
     // A client may name the whole address; we don't tell hosts apart.
     if (target.starts_with("http://")) {
@@ -176,35 +180,38 @@ http_parser::result http_parser::parse(std::string_view bytes, http_request& int
     return outcome;
 }
 
-// Beast judges what it can see of a header. It gets the whole, so that the judgement does not
-// depend on how the bytes were cut.
-http_parser::result http_parser::look_for_header(std::string_view bytes) {
+// Beast judges what it can see of a header, and may look past its end. It gets the header whole
+// and alone, so that the judgement does not depend on how the bytes were cut.
+http_parser::result http_parser::take_header(std::string_view bytes) {
     if (!bytes.empty() && (bytes[0] < 'A' || bytes[0] > 'Z')) {
         return {progress::bad, 0, 400};  // no method, perhaps TLS
     }
     constexpr std::string_view blank_line = "\r\n\r\n";
-    const std::size_t end = bytes.find(blank_line, _state->searched);
-    if (end != std::string_view::npos) {
-        return end + blank_line.size() > _limits.header_bytes_max ? result{progress::bad, 0, 431}
-                                                                  : result{progress::complete};
+    const std::size_t found = bytes.find(blank_line, _state->searched);
+    if (found == std::string_view::npos) {
+        _state->searched = bytes.size() - std::min(bytes.size(), blank_line.size() - 1);
+        return bytes.size() < _limits.header_bytes_max ? result{progress::more}
+                                                       : result{progress::bad, 0, 431};
     }
-    if (bytes.size() >= _limits.header_bytes_max) {
+    const std::size_t length = found + blank_line.size();
+    if (length > _limits.header_bytes_max) {
         return {progress::bad, 0, 431};
     }
-    _state->searched = bytes.size() - std::min(bytes.size(), blank_line.size() - 1);
-    return {progress::more};
+    const result taken = put(bytes.substr(0, length));
+    return taken.made != progress::bad && !_state->parser->is_header_done()
+               ? result{progress::bad, 0, 400}
+               : taken;
 }
 
-http_parser::result http_parser::go_on(std::string_view bytes) {
+// Gives Beast what it has not consumed yet.
+http_parser::result http_parser::put(std::string_view bytes) {
     reader& parser = *_state->parser;
     std::size_t& consumed = _state->consumed;
-    parser.set_bytes(bytes);
-    if (!parser.is_header_done()) {
-        if (const result judged = look_for_header(bytes); judged.made != progress::complete) {
-            return judged;
-        }
-    }
     while (!parser.is_done() && consumed < bytes.size()) {
+        if (parser.is_header_done() && parser.chunked() &&
+            bytes.size() - consumed < last_chunk_bytes) {
+            break;
+        }
         beast::error_code failure;
         const std::size_t taken = parser.put(
             boost::asio::const_buffer(bytes.data() + consumed, bytes.size() - consumed), failure);
@@ -222,15 +229,31 @@ http_parser::result http_parser::go_on(std::string_view bytes) {
             return {progress::bad, 0, 400};
         }
     }
-    if (parser.is_done()) {
-        return {progress::complete, consumed, 0};
+    return {parser.is_done() ? progress::complete : progress::more};
+}
+
+http_parser::result http_parser::go_on(std::string_view bytes) {
+    reader& parser = *_state->parser;
+    parser.set_bytes(bytes);
+    if (!parser.is_header_done()) {
+        const result taken = take_header(bytes);
+        if (taken.made == progress::bad || !parser.is_header_done()) {
+            return taken;
+        }
+    }
+    const result taken = put(bytes);
+    if (taken.made == progress::bad) {
+        return taken;
+    }
+    if (taken.made == progress::complete) {
+        return {progress::complete, _state->consumed};
     }
     if (bytes.size() >
         _limits.header_bytes_max + 2 * _limits.body_bytes_max + chunk_overhead_bytes) {
         return {progress::bad, 0, 413};
     }
     const bool waits = parser.is_header_done() && parser.expects_continue() &&
-                       consumed == bytes.size() && parser.body().length == 0 &&
+                       _state->consumed == bytes.size() && parser.body().length == 0 &&
                        parser.chunked_bytes() == 0;
     return {progress::more, 0, 0, waits && !std::exchange(_state->told_to_continue, true)};
 }

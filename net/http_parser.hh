@@ -36,7 +36,8 @@ class http_parser {
     class reader;
     struct state;
 
-    result look_for_header(std::string_view bytes);
+    result take_header(std::string_view bytes);
+    result put(std::string_view bytes);
     result go_on(std::string_view bytes);
     bool finish(std::string_view bytes, http_request& into) const;
 

@@ -106,7 +106,7 @@ TEST_SUITE("net/http_parser") {
                  std::string_view("POST / HTTP/1.1\r\nHost: x\r\n"
                                   "Transfer-Encoding: gzip\r\n\r\n"),
                  std::string_view("POST / HTTP/1.1\r\nHost: x\r\n"
-                                  "Transfer-Encoding: chunked\r\n\r\nzz\r\n"),
+                                  "Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n"),
                  std::string_view("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),  // TLS
              }) {
             CAPTURE(bad);
@@ -135,6 +135,14 @@ TEST_SUITE("net/http_parser") {
         CHECK(one(chunked + "1;" + std::string(100'000, 'x'), limits) == "bad 413");
         CHECK(one("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n") ==
               "bad 400");
+    }
+
+    TEST_CASE("a last chunk that comes byte by byte, with a trailer, is no surprise") {
+        const std::string chunked =
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+        CHECK(parse_all(chunked + "0\r\nTrailer: t\r\n\r\n", 1) ==
+              parse_all(chunked + "0\r\nTrailer: t\r\n\r\n", 1000));
+        CHECK(parse_all(chunked + "0\r\nTrai", 1).back() == "more");
     }
 
     TEST_CASE("a client that waits for leave to go on gets it once") {
