@@ -20,7 +20,7 @@ from kafka.protocol.fetch import FetchRequest  # noqa: E402
 from kafka.protocol.metadata import MetadataRequest  # noqa: E402
 from kafka.protocol.produce import ProduceRequest  # noqa: E402
 
-FRAME_SECONDS = 3
+FRAME_SECONDS = 4
 # What an idle broker may hold, and what it may grow by under abuse.
 MEMORY_BYTES = 64 << 20
 CORRUPT_MESSAGE = 2

@@ -3,11 +3,16 @@
 # timeout: 900
 """kill -9 while clients produce with acks=all. WEIR_ROUNDS says how often, WEIR_SEED repeats."""
 import pathlib
+import subprocess
 import sys
+import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import broker as support  # noqa: E402
 import script  # noqa: E402
+from kafka.protocol.metadata import MetadataRequest  # noqa: E402
+from kafka.protocol.produce import ProduceRequest  # noqa: E402
 from producers import Producers, round_seed  # noqa: E402
 
 ROUNDS = support.number("WEIR_ROUNDS", 5)
@@ -39,6 +44,86 @@ def test_kill():
           f"{sum(ends.values())} stored, {producers.failures} connections lost; restart "
           f"{restarts[len(restarts) // 2] * 1000:.0f} ms (median), "
           f"{restarts[-1] * 1000:.0f} ms (worst); seed {seed}")
+
+
+def test_creation():
+    """a topic whose making kill -9 interrupts is whole afterwards, or was never told of"""
+    seed, random = round_seed()
+    told = set()
+    with support.Broker("--shards", "2") as broker:
+        for each in range(ROUNDS):
+            client = broker.client()
+            names = [f"made-{each}-{index}" for index in range(30)]
+            for name in names:
+                client.send(MetadataRequest[4]([name], True))
+            try:
+                for name in names[:random.randrange(len(names))]:
+                    ((error, _, _, partitions),) = client.receive().topics
+                    if error == 0 and len(partitions) == 4:
+                        told.add(name)
+            finally:
+                broker.kill()
+                client.close()
+            broker.start("--shards", random.choice([1, 2]))
+            with broker.client() as client:
+                topics = client.ask(MetadataRequest[4](None, False)).topics
+                there = {name for error, name, _, partitions in topics
+                         if error == 0 and len(partitions) == 4}
+                assert len(there) == len(topics), f"seed {seed}, round {each}: {topics}"
+                assert told <= there, f"seed {seed}, round {each}: {told - there} are gone"
+                for partition in range(4):
+                    answer = client.ask(ProduceRequest[7](
+                        None, -1, 30_000, [(max(there), [(partition, support.batch([b"x"]))])]))
+                    assert answer.topics[0][1][0][1] == 0, answer
+        assert broker.stop() == 0
+
+
+def test_clients_go_on():
+    """kcat's producer and consumer live through kill -9: nothing is lost, nothing read twice"""
+    support.need("kcat")
+    count = 20_000
+    with support.Broker("--shards", "2") as broker, tempfile.TemporaryFile() as read:
+        # The same port each time: that is where they come back to.
+        port = ["--port", broker.port]
+        quick = ["-q", "-E", "-X", "reconnect.backoff.max.ms=200", "-X", "retry.backoff.ms=50"]
+        at = ["kcat", "-b", broker.address, *quick, "-t", "t"]
+        broker.kcat("-P", "-t", "t", "-p", "0", stdin=b"0\n")
+        consumer = subprocess.Popen([*at, "-C", "-o", "beginning", "-u", "-f", "%p %o %s\n"],
+                                    stdout=read, stderr=subprocess.DEVNULL)
+        producer = subprocess.Popen([*at, "-P", "-X", "acks=all"], stdin=subprocess.PIPE,
+                                    stderr=subprocess.DEVNULL)
+        try:
+            for value in range(1, count):
+                producer.stdin.write(b"%d\n" % value)
+                if value % (count // 4) == 0:
+                    producer.stdin.flush()
+                    broker.kill()
+                    broker.start(*port)
+                elif value % 500 == 0:
+                    producer.stdin.flush()
+                    time.sleep(0.01)
+            producer.stdin.close()
+            assert producer.wait(support.PATIENCE_S) == 0
+            found = broker.everything("t")
+            # What was under way at a kill is sent again, and may be there twice: at least once.
+            missing = {b"%d" % value for value in range(count)} - set(found.values())
+            assert not missing, f"{len(missing)} records missing"
+
+            def lines():
+                read.seek(0)
+                return [line.split(b" ", 2) for line in read.read().splitlines(True)
+                        if line.endswith(b"\n")]
+
+            support.wait_until(lambda: len(lines()) >= len(found), "the consumer")
+            seen = {(int(partition), int(offset)): value[:-1]
+                    for partition, offset, value in lines()}
+            assert len(seen) == len(lines()), "records were read twice"
+            assert seen == found, "what was read isn't what is there"
+        finally:
+            for process in (producer, consumer):
+                process.kill()
+                process.wait()
+        assert broker.stop() == 0
 
 
 if __name__ == "__main__":

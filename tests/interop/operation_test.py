@@ -15,6 +15,9 @@ from kafka.protocol.fetch import FetchRequest  # noqa: E402
 from kafka.protocol.produce import ProduceRequest  # noqa: E402
 from producers import Producers, round_seed  # noqa: E402
 
+# Long, so that its end is no accident of a busy machine.
+GRACE_S = 40
+
 
 def test_shards():
     """the number of shards may change between two starts: the data stays"""
@@ -38,7 +41,7 @@ def test_stop_under_load():
     """SIGTERM under load: what is under way is answered, what was acknowledged is kept"""
     support.need("kcat")
     seed, random = round_seed()
-    with support.Broker("--shards", "2") as broker:
+    with support.Broker("--shards", "2", "--stop-grace", GRACE_S) as broker:
         producers = Producers("t", random)
         for each in range(support.number("WEIR_ROUNDS", 3)):
             producers.start(broker, each)
@@ -53,14 +56,14 @@ def test_stop_under_load():
             broker.start()
             lost = producers.check(broker.everything("t"))
             assert not lost, f"seed {seed}, round {each}: {lost}"
-            assert took < 4.5, f"the stop took {took:.1f} s: its grace ran out"
+            assert took < GRACE_S, f"the stop took {took:.1f} s: its grace ran out"
         assert broker.stop() == 0
         assert not broker.lines("level=error"), broker.log()
 
 
 def test_stop_answers():
     """a stop answers the requests that it has read, a waiting fetch with what there is"""
-    with support.Broker("--shards", "2") as broker:
+    with support.Broker("--shards", "2", "--stop-grace", GRACE_S) as broker:
         Producers("t", None, threads=0).start(broker, 0)
         waiting, pipelined = broker.client(), broker.client()
         waiting.send(FetchRequest[4](-1, 200_000, 1, 1 << 20, 0, [("t", [(0, 0, 1 << 20)])]))
@@ -79,7 +82,7 @@ def test_stop_answers():
         assert waiting.is_closed() and pipelined.is_closed()
         began = time.monotonic()
         assert broker.process.wait(support.PATIENCE_S) == 0
-        assert time.monotonic() - began < 4.5, "its grace ran out"
+        assert time.monotonic() - began < GRACE_S, "its grace ran out"
 
 
 def test_one_directory():
