@@ -65,8 +65,11 @@ def test_stop_answers():
     """a stop answers the requests that it has read, a waiting fetch with what there is"""
     with support.Broker("--shards", "2", "--stop-grace", GRACE_S) as broker:
         Producers("t", None, threads=0).start(broker, 0)
-        waiting, pipelined = broker.client(), broker.client()
-        waiting.send(FetchRequest[4](-1, 200_000, 1, 1 << 20, 0, [("t", [(0, 0, 1 << 20)])]))
+        pipelined = broker.client()
+        waiting = [broker.client() for _ in range(8)]
+        for client in waiting:  # on both shards, for partitions of both
+            client.send(FetchRequest[4](-1, 200_000, 1, 1 << 20, 0, [
+                ("t", [(partition, 0, 1 << 20) for partition in (0, 2, 3)])]))
         # Answered means read: the ones behind it are on their way.
         for value in range(50):
             pipelined.send(ProduceRequest[7](
@@ -77,9 +80,12 @@ def test_stop_answers():
         for value in range(1, 50):
             ((_, ((_, error, base, *_),)),) = pipelined.receive().topics
             assert (error, base) == (0, value)
-        ((_, ((_, error, high, _, _, records),)),) = waiting.receive().topics
-        assert (error, high, records) == (0, 0, b"")
-        assert waiting.is_closed() and pipelined.is_closed()
+        for client in waiting:
+            ((_, partitions),) = client.receive().topics
+            for _, error, high, _, _, records in partitions:
+                assert (error, high, records) == (0, 0, b"")
+            assert client.is_closed()
+        assert pipelined.is_closed()
         began = time.monotonic()
         assert broker.process.wait(support.PATIENCE_S) == 0
         assert time.monotonic() - began < GRACE_S, "its grace ran out"
