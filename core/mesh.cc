@@ -158,16 +158,18 @@ void mesh_port::flush(lane& to) {
     ++_counters.bells_rung;
     if (peer.bell().ring(bell::bit_of(_owner.id()))) {
         ++_counters.wakeups;
+        _woke = true;
         _owner.outside().wake(peer.outside());
     }
 }
 
-void mesh_port::publish() {
+bool mesh_port::publish() {
     for (lane* each : _touched) {
         each->touched = false;
         flush(*each);
     }
     _touched.clear();
+    return std::exchange(_woke, false);
 }
 
 void mesh_port::drain(std::uint64_t rung, instant until) {

@@ -116,7 +116,8 @@ class mesh_port {
     /// Whether drain() left something.
     bool backlog() const noexcept { return _backlog != 0; }
     /// Publishes requests and replies, rings the peers' bells, wakes those that sleep.
-    void publish();
+    /// returns  whether it woke one since the last time, which may need poller::submit()
+    bool publish();
 
     /// Has `work` run on this shard.
     /// returns  false when mesh_options::foreign_calls wait already; `work` was not taken
@@ -151,6 +152,7 @@ class mesh_port {
     std::vector<std::unique_ptr<lane>> _lanes;  // by peer; null for this shard
     std::vector<lane*> _touched;
     std::uint64_t _backlog = 0;
+    bool _woke = false;
     mesh_counters _counters;
     std::vector<metrics::registration> _metrics;
 

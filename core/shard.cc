@@ -80,10 +80,11 @@ shard::~shard() = default;
 
 // Why this order. The clock comes first, since timers, deadlines and the slice are measured from
 // it. What the outside has finished comes before what peers ask, and both before the tasks, so
-// that a task that waited runs in this very turn. Timers come after both: a reply that is there
-// beats its deadline. The tasks run until the slice is over or something rings. Only then do our
-// messages and replies become visible, all of a turn with one bell a peer; and last the kernel
-// gets everything that was prepared, wake-ups included, with one system call.
+// that a task that waited runs in this very turn; our answers to peers don't wait for those tasks.
+// Timers come after both: a reply that is there beats its deadline. The tasks run until the slice
+// is over or something rings. Only then do our messages and later answers become visible, all
+// with one bell a peer; and last the kernel gets everything that was prepared, wake-ups included,
+// with one system call.
 instant shard::turn() {
     read_clock();
     reap();
@@ -109,6 +110,10 @@ void shard::drain() {
     const std::uint64_t rung = _bell.answer();
     if (rung != 0 || _port->backlog()) {
         _port->drain(rung, _now + _options.drain_max);
+        // With no tasks to run the end of the turn is near enough.
+        if (!_scheduler.empty() && _port->publish()) {
+            submit();
+        }
     }
 }
 
@@ -160,8 +165,11 @@ instant shard::next_run() const {
 }
 
 bool shard::look_at_clock(bool rung) noexcept {
-    _countdown = checks_per_look;
-    return _outside.preempt(rung);
+    const bool over = _outside.preempt(rung);
+    // The end of a slice is an answer for everyone: the task that asked, the turn, and who asks
+    // next. An answer for one would let tasks that never stop by themselves take turns for ever.
+    _countdown = over ? 0 : checks_per_look;
+    return over;
 }
 
 void shard::park(instant until) {

@@ -98,4 +98,42 @@ TEST_SUITE("core/call") {
             }
         });
     }
+
+    TEST_CASE("an answer doesn't wait for the tasks of the shard that gives it") {
+        host_options options;
+        options.shards = 2;
+        host owner(options);
+        test::bare_poller outside[2];
+        for (shard_id id = 0; id < 2; ++id) {
+            owner.add_shard(id, outside[id]);
+        }
+        owner.connect();
+        bool answered = false;
+        future<> call, task;
+        {
+            const shard_scope scope(&owner.at(0));
+            call = on(1, [] {});
+            owner.at(0).turn();
+        }
+        {
+            const shard_scope scope(&owner.at(1));
+            task = [](host& own, bool& seen) -> future<> {
+                co_await yield();
+                seen = own.at(0).bell().rung();
+            }(owner, answered);
+            owner.at(1).turn();
+            task.take();
+        }
+        CHECK(answered);
+        {
+            const shard_scope scope(&owner.at(0));
+            owner.at(0).turn();
+            call.take();
+        }
+        owner.disconnect();
+        for (shard_id id = 0; id < 2; ++id) {
+            const shard_scope scope(&owner.at(id));
+            owner.remove_shard(id);
+        }
+    }
 }

@@ -96,6 +96,27 @@ TEST_SUITE("core/coroutine") {
         CHECK(other_ran);
     }
 
+    TEST_CASE(
+        "tasks that never stop awaiting ready values leave the turn at the end of its slice") {
+        test::bare_shard shard;
+        constexpr int many = 100'000;
+        int steps = 0;
+        const auto busy = [&]() -> future<> {
+            co_await yield();
+            while (steps < many) {
+                ++steps;
+                co_await make_ready_future();
+            }
+        };
+        future<> one = busy();
+        future<> two = busy();
+        shard.outside.preempt_next = true;
+        this_shard().turn();
+        CHECK(steps < many);
+        shard.wait(std::move(one));
+        shard.wait(std::move(two));
+    }
+
     TEST_CASE("a capturing lambda coroutine is safe to pass to then") {
         test::bare_shard shard;
         auto value = std::make_unique<int>(5);
