@@ -170,7 +170,7 @@ function showTotals(now, past) {
     ["sent", bytes(rates("net_sent_bytes_total")) + "/s"],
     ["operations", count(rates("io_operations_total")) + "/s"],
     ["calls across", count(rates("calls_sent_total")) + "/s"],
-    ["resident memory", now.resident_bytes === null ? "–" : bytes(now.resident_bytes)],
+    ["memory", now.resident_bytes === null ? "–" : bytes(now.resident_bytes)],
     ["stalls", count(sum("stalls_total"))],
   ];
   $("totals").replaceChildren(...figures.map(([name, value]) => {
