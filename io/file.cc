@@ -79,8 +79,10 @@ future<std::size_t> file::read(std::uint64_t offset, std::span<std::byte> into) 
     std::size_t done = 0;
     while (done < into.size()) {
         const iovec part{into.data() + done, into.size() - done};
-        const std::int32_t count =
-            co_await submit_or_fail(op::read{_fd, offset + done, &part, 1}, "read", _path);
+        const std::int32_t count = co_await submit(op::read{_fd, offset + done, &part, 1});
+        if (count < 0) {
+            throw error::from_errno("read", _path, -count);
+        }
         done += static_cast<std::size_t>(count);
         // O_DIRECT goes on only where it may, at a sector: a count that is none is the file's end.
         if (count == 0 || (_direct && done % smallest_sector != 0)) {
@@ -92,14 +94,15 @@ future<std::size_t> file::read(std::uint64_t offset, std::span<std::byte> into) 
 
 future<> file::write(std::uint64_t offset, std::span<const std::byte> from) {
     // The kernel reads through this pointer; iovec has no const of its own.
-    return write_all(offset, {iovec{const_cast<std::byte*>(from.data()), from.size()}});
+    iovec whole{const_cast<std::byte*>(from.data()), from.size()};
+    co_await write_all(offset, std::span(&whole, 1));
 }
 
 future<> file::write(std::uint64_t offset, std::vector<iovec> from) {
-    return write_all(offset, std::move(from));
+    co_await write_all(offset, from);
 }
 
-future<> file::write_all(std::uint64_t offset, std::vector<iovec> from) {
+future<> file::write_all(std::uint64_t offset, std::span<iovec> from) {
     check_usable("write");
     std::size_t first = 0;
     while (first < from.size()) {

@@ -87,7 +87,7 @@ class file {
 
   private:
     file(int fd, std::string path, const options& how) noexcept;
-    future<> write_all(std::uint64_t offset, std::vector<iovec> from);
+    future<> write_all(std::uint64_t offset, std::span<iovec> from);
     void check_usable(const char* operation) const;
 
     int _fd = -1;
