@@ -40,7 +40,7 @@ fio_figures figures_of(const tree& job) {
     // Percentiles have points in their names, so that '/' separates here.
     const auto latency = [&side](const char* percentile) {
         return side.get<double>(
-            tree::path_type(fmt::format("clat_ns/percentile/{}", percentile), '/'), 0.0);
+            tree::path_type(fmt::format("lat_ns/percentile/{}", percentile), '/'), 0.0);
     };
     fio_figures found;
     found.per_second = side.get<double>("iops");
@@ -55,10 +55,10 @@ fio_figures figures_of(const tree& job) {
 }  // namespace
 
 std::optional<fio_figures> run_fio(const std::string& arguments, double seconds, int cpu) {
-    const auto report = output_of(
-        fmt::format("fio --name=job --bs=4k --time_based --runtime={}ms --cpus_allowed={} "
-                    "--output-format=json {} 2>/dev/null",
-                    static_cast<long>(seconds * 1000), cpu, arguments));
+    const auto report = output_of(fmt::format(
+        "fio --name=job --bs=4k --lat_percentiles=1 --time_based --runtime={}ms --cpus_allowed={} "
+        "--output-format=json {} 2>/dev/null",
+        static_cast<long>(seconds * 1000), cpu, arguments));
     if (!report) {
         return std::nullopt;
     }

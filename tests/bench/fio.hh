@@ -9,7 +9,8 @@ namespace weir::bench {
 /// What fio's own report says of one job.
 struct fio_figures {
     double per_second = 0;
-    double p50_ns = 0;  ///< from the submission to the completion of one operation
+    double p50_ns =
+        0;  ///< of one operation from the wish to its completion, the submission included
     double p99_ns = 0;
     double mean_ns = 0;        ///< wall time over operations, syncs included
     double cpu_ns_per_op = 0;  ///< user and system, of fio's worker
