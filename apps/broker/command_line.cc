@@ -88,6 +88,15 @@ void add_limits(CLI::App& app, command_line& line, texts& text) {
         .add_option("--requests-in-flight", broker.requests_in_flight,
                     "Requests under way of one connection")
         ->capture_default_str();
+    limits
+        .add_option("--answer-bytes", broker.answer_bytes,
+                    "Bytes of fetched records on their way to clients, a shard")
+        ->capture_default_str();
+    limits
+        .add_option("--fetches-in-flight", broker.fetches_in_flight,
+                    "Fetches of one connection that hold records; further ones wait for these")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1000));
     limits.add_option("--partitions-max", broker.partitions_max, "Partitions of all topics")
         ->capture_default_str();
     limits

@@ -239,6 +239,39 @@ def test_idle():
         assert broker.stop() == 0
 
 
+def test_slow_readers():
+    """clients that ask for everything and read nothing hold what they may, and not more"""
+    answer_bytes = 32 << 20
+    with support.Broker("--shards", "2", "--answer-bytes", answer_bytes,
+                        "--stop-grace", "1") as broker:
+        big = support.batch([b"x" * 900_000])
+        with broker.client() as client:
+            create(client, "t")
+            for _ in range(16):
+                assert produce(client, big)[0] == 0
+        broker.restart()  # so that it reads them from the disk
+        neighbour = Neighbour(broker)
+        before = broker.resident_bytes()
+        clients = [broker.client() for _ in range(30)]
+        for client in clients:
+            for _ in range(60):
+                client.send(FetchRequest[4](-1, 0, 0, 50 << 20, 0, [("t", [(0, 0, 50 << 20)])]))
+        most = 0
+        for _ in range(40):
+            time.sleep(0.05)
+            most = max(most, broker.resident_bytes() - before)
+        neighbour.stop()
+        print(f"30 slow readers: {most >> 20} MiB more resident; {neighbour.done} produces "
+              f"beside them, {neighbour.slowest_s * 1000:.0f} ms at most")
+        assert most < 2 * answer_bytes + MEMORY_BYTES, f"{most} bytes more"
+        # One that begins to read gets everything that it asked for, in order.
+        for _ in range(60):
+            assert clients[0].receive().topics[0][1][0][1] == 0
+        assert broker.stop() == 0
+        for client in clients:
+            client.close()
+
+
 def test_limit():
     """a connection above the limit is closed, and the next is served when one has left"""
     with support.Broker("--shards", "1", "--connections-max", "10") as broker:

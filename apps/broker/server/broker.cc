@@ -20,7 +20,8 @@ broker::broker(const broker_options& options, sharded<broker>* all)
       _all(all),
       _log(this_host().log_sink(), "broker", this_host().options().logging),
       _request_budget(options.request_bytes - options.large_request_bytes),
-      _large_request_budget(options.large_request_bytes) {
+      _large_request_budget(options.large_request_bytes),
+      _answer_budget(options.answer_bytes) {
     register_metrics();
 }
 
@@ -75,6 +76,7 @@ future<> broker::listen(net::address at) {
 }
 
 future<> broker::stop_serving() {
+    _progress.end_waits();
     if (_server) {
         co_await _server->stop();
     }
@@ -198,6 +200,9 @@ void broker::register_metrics() {
     of_logs("weir_broker_disk_read_bytes", "Bytes that fetches read from the device.",
             &log_metrics::disk_read_bytes);
     of_logs("weir_broker_damaged_reads", "Reads that found damage.", &log_metrics::damaged_reads);
+    gauge("weir_broker_answer_bytes", "Bytes of fetched records on their way to clients.", [this] {
+        return static_cast<double>(_options.answer_bytes - _answer_budget.available());
+    });
     gauge("weir_broker_request_bytes", "Bytes of requests under way.", [this] {
         return static_cast<double>(_options.request_bytes - _request_budget.available() -
                                    _large_request_budget.available());

@@ -65,6 +65,7 @@ class broker {
     const catalog& topics() const noexcept { return _catalog; }
     progress_board& progress() noexcept { return _progress; }
     semaphore& request_budget() noexcept { return _request_budget; }
+    semaphore& answer_budget() noexcept { return _answer_budget; }
     semaphore& large_request_budget() noexcept { return _large_request_budget; }
     logger& diagnostics() noexcept { return _log; }
     net::address where() const noexcept { return _server->where(); }
@@ -99,6 +100,7 @@ class broker {
     progress_board _progress;
     semaphore _request_budget;
     semaphore _large_request_budget;
+    semaphore _answer_budget;
     semaphore _creating{1};  // shard 0: one topic at a time
     gate _calls;             // to other shards, that nobody waits for
     std::unique_ptr<store> _store;

@@ -21,7 +21,10 @@ constexpr std::size_t send_together_bytes = 256 * 1024;
 }  // namespace
 
 client_connection::client_connection(broker& here, net::connection& socket)
-    : _broker(here), _socket(socket), _slots(here.options().requests_in_flight) {}
+    : _broker(here),
+      _socket(socket),
+      _slots(here.options().requests_in_flight),
+      _fetches(here.options().fetches_in_flight) {}
 
 future<> client_connection::serve() {
     future<> writer = write_answers();
@@ -70,7 +73,7 @@ future<> client_connection::read_requests() {
         if (_broken) {
             co_return;
         }
-        auto asked = std::make_unique<request>(std::move(next), _ended);
+        auto asked = std::make_unique<request>(std::move(next), _ended, _fetches);
         if (!asked->body.ok()) {
             refuse("request header", std::string(asked->body.failed_field()));
             co_return;

@@ -40,6 +40,7 @@ class client_connection {
     broker& _broker;
     net::connection& _socket;
     semaphore _slots;
+    semaphore _fetches;
     abort_source _ended;
     std::deque<pending> _pending;  // in the order of the requests
     promise<> _more;               // open while write_answers() has nothing to do

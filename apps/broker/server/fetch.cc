@@ -21,6 +21,9 @@ using protocol::error_code;
 using protocol::fetch_request;
 using protocol::fetch_response;
 
+// For memory, of a client that would wait less.
+constexpr duration least_patience = std::chrono::milliseconds(100);
+
 // What one partition gave: on its shard filled in, on the fetch's shard sent.
 struct part {
     error_code error = error_code::none;
@@ -95,6 +98,9 @@ class fetch_work {
             }
         }
     }
+    std::size_t limit() const noexcept;
+    future<> take_turn();
+    future<> take_memory(instant deadline);
     future<> read_all();
     future<bool> watch_all(fetch_ticket ticket);
     future<> unwatch_all(fetch_ticket ticket);
@@ -105,12 +111,52 @@ class fetch_work {
     request& _asked;
     const fetch_request _body;
     std::vector<part> _parts;  // in the order of the request
+    semaphore_units _turn;
+    semaphore_units _memory;  // for what _parts hold; without it they are read without records
 };
+
+std::size_t fetch_work::limit() const noexcept {
+    return std::min<std::size_t>(static_cast<std::size_t>(std::max(_body.max_bytes, 1)),
+                                 _here.options().fetch_bytes_max);
+}
+
+// Its turn among the connection's: what earlier ones hold has been sent.
+future<> fetch_work::take_turn() {
+    try {
+        _turn = co_await _asked.fetches.acquire(1, _asked.ended);
+    } catch (const error&) {
+        // The connection ends: it gets no records any more.
+    }
+}
+
+// Memory for as much as the parts may hold, until they are sent. While clients that read slowly
+// hold all of it, others wait a while and then get an answer without records.
+future<> fetch_work::take_memory(instant deadline) {
+    if (!_turn) {
+        co_return;
+    }
+    std::size_t most = 0;
+    each_partition([&](std::string_view, const fetch_request::partition& wanted) {
+        most += std::min(static_cast<std::size_t>(std::max(wanted.partition_max_bytes, 0)),
+                         _here.options().storage.log.max_read_bytes);
+    });
+    most = std::min({most, limit(), _here.options().answer_bytes});
+    _memory.give_back();
+    _memory = _here.answer_budget().try_acquire(most);
+    if (!_memory) {
+        abort_source late;
+        late.abort_at(std::max(deadline, this_shard().now() + least_patience));
+        try {
+            _memory = co_await _here.answer_budget().acquire(most, late);
+        } catch (const error&) {
+            // Later, then: the client asks again.
+        }
+    }
+}
 
 future<> fetch_work::read_all() {
     // Each partition may fill the answer; what is too much is cut below.
-    const std::size_t limit = std::min<std::size_t>(
-        static_cast<std::size_t>(std::max(_body.max_bytes, 1)), _here.options().fetch_bytes_max);
+    const std::size_t limit = _memory ? this->limit() : 0;
     std::vector<future<part>> reads;
     each_partition([&](std::string_view topic, const fetch_request::partition& wanted) {
         const std::size_t max_bytes = std::min<std::size_t>(
@@ -135,6 +181,7 @@ future<> fetch_work::read_all() {
         }
         sum += got.bytes;
     }
+    _memory.give_back(_memory.count() - std::min(_memory.count(), sum));
 }
 
 bool fetch_work::enough() const {
@@ -184,8 +231,11 @@ future<answer> fetch_work::run() {
     const duration patience = std::min<duration>(
         std::chrono::milliseconds(std::max(_body.max_wait_ms, 0)), _here.options().fetch_wait_max);
     const instant deadline = this_shard().now() + patience;
+    co_await take_turn();
+    co_await take_memory(deadline);
     co_await read_all();
-    while (!enough() && this_shard().now() < deadline && !_asked.ended.requested()) {
+    while (!enough() && this_shard().now() < deadline && !_asked.ended.requested() &&
+           !_here.progress().ended()) {
         const fetch_ticket ticket = _here.progress().open_ticket();
         // The wait begins before the tickets are left: no call can come too early.
         future<> called = _here.progress().wait(ticket, deadline, _asked.ended);
@@ -194,6 +244,7 @@ future<answer> fetch_work::run() {
         }
         co_await std::move(called);
         co_await unwatch_all(ticket);
+        co_await take_memory(deadline);
         co_await read_all();
     }
     co_return finish();
@@ -223,6 +274,8 @@ answer fetch_work::finish() {
         }
     }
     answer result = make_answer(_asked, response);
+    result.turn = std::move(_turn);
+    result.memory = std::move(_memory);
     for (part& each : _parts) {
         for (chunk& kept : each.chunks) {
             result.kept.push_back(std::move(kept.owner));

@@ -33,6 +33,8 @@ struct broker_options {
     std::size_t requests_in_flight = 64;            ///< of one connection; then it is not read
     std::size_t request_bytes = 256 * 1024 * 1024;  ///< of all requests of a shard; likewise
     std::size_t large_request_bytes = 128 * 1024 * 1024;  ///< of these for large_frame_bytes up
+    std::size_t fetches_in_flight = 2;                    ///< of one connection that hold records
+    std::size_t answer_bytes = 256 * 1024 * 1024;         ///< of all records on their way, a shard
     std::size_t fetch_bytes_max = 50 * 1024 * 1024;       ///< of one answer, whatever a client asks
     duration fetch_wait_max = std::chrono::minutes(5);    ///< of a long poll, likewise
     duration stop_grace = std::chrono::seconds(5);

@@ -26,6 +26,9 @@ future<> progress_board::wait(fetch_ticket ticket, instant deadline, abort_sourc
     waiter own;
     future<> over = own.over.get_future();
     own.arm(deadline);
+    if (_ended) {
+        own.end();
+    }
     _waiters.emplace(ticket.number, &own);
     {
         const abort_callback on_end(ended, [&own](const std::exception_ptr&) { own.end(); });
@@ -38,6 +41,13 @@ void progress_board::called(std::uint64_t number) noexcept {
     // A fetch that ended in the meantime is not there any more.
     if (const auto found = _waiters.find(number); found != _waiters.end()) {
         found->second->end();
+    }
+}
+
+void progress_board::end_waits() noexcept {
+    _ended = true;
+    for (const auto& [number, each] : _waiters) {
+        each->end();
     }
 }
 

@@ -35,6 +35,9 @@ class progress_board {
     /// Ready when a partition called the ticket, at `deadline`, or when `ended` is requested.
     future<> wait(fetch_ticket ticket, instant deadline, abort_source& ended);
     void called(std::uint64_t number) noexcept;
+    /// Ends every wait, for good: the broker stops.
+    void end_waits() noexcept;
+    bool ended() const noexcept { return _ended; }
 
     // Where the partition is.
 
@@ -49,6 +52,7 @@ class progress_board {
   private:
     struct waiter;
     std::uint64_t _last_number = 0;
+    bool _ended = false;
     std::unordered_map<std::uint64_t, waiter*> _waiters;  // by the ticket's number
     std::map<topic_partition, std::vector<fetch_ticket>> _tickets;
 };

@@ -18,8 +18,11 @@ namespace weir::broker {
 /// A request whose header has been read. It owns its frame, into which everything decoded from it
 /// points, on whatever shard, until it is answered.
 struct request {
-    request(net::frame taken, abort_source& connection_end)
-        : frame(std::move(taken)), body(frame.bytes()), ended(connection_end) {
+    request(net::frame taken, abort_source& connection_end, semaphore& connection_fetches)
+        : frame(std::move(taken)),
+          body(frame.bytes()),
+          ended(connection_end),
+          fetches(connection_fetches) {
         header = protocol::decode_header(body);
     }
 
@@ -27,14 +30,17 @@ struct request {
     protocol::reader body;
     protocol::request_header header;
     abort_source& ended;  ///< requested when nobody waits for the answer any more
+    semaphore& fetches;   ///< of the connection: those that may hold records
 };
 
 /// What goes back, and what its borrowed bytes lie in.
 struct answer {
     protocol::frame frame;
     std::vector<std::shared_ptr<const void>> kept;
-    bool silent = false;  ///< nothing is sent (produce with acks=0)
-    bool close = false;   ///< the connection ends after this
+    semaphore_units turn;    ///< of the connection's fetches
+    semaphore_units memory;  ///< of the budget for answers
+    bool silent = false;     ///< nothing is sent (produce with acks=0)
+    bool close = false;      ///< the connection ends after this
 };
 
 template <class Response>
