@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -104,6 +105,7 @@ class machine {
         std::vector<std::byte> bytes;  // as they were when it started
         std::uint64_t started;
         bool data_sync;
+        std::set<std::uint64_t> landed;  // what sector_written says where it came early
     };
     using direct_write_ref = std::shared_ptr<direct_write>;
 
