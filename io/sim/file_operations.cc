@@ -239,8 +239,8 @@ void machine::apply_direct_write(const direct_write_ref& write, std::uint64_t le
         const std::uint64_t sector = (write->offset + done) / sector_size;
         std::uint64_t& last = target.sector_written[sector];
         // Somebody wrote this sector after we had started: either of us may be the last.
-        const bool contended = last > write->started && !write->landed.contains(last) &&
-                               !_engine.storage.one_in(2);
+        const bool contended =
+            last > write->started && !write->landed.contains(last) && !_engine.storage.one_in(2);
         if (contended || (half && _engine.storage.one_in(2))) {
             continue;
         }

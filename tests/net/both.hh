@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include <tests/support/both.hh>
+
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
 #include <weir/io/sim/replay.hh>
@@ -16,17 +18,11 @@
 
 namespace weir::net::test {
 
-using program = std::function<future<>(host&)>;
-
-/// Runs `body` as the program of a host of `shards` shards on the simulator, with `seeds` seeds:
-/// a failure prints its seed. Streams are late and cut anyhow, sends are short, shards stall.
-void on_simulator(const program& body, unsigned shards = 1, std::uint64_t seeds = 12);
-/// Runs it on the real kernel.
-void on_kernel(const program& body, unsigned shards = 1);
-void on_both(const program& body, unsigned shards = 1);
-
-/// A world's options with the harm that a stream may do to a correct program.
-io::sim::world_options rough_world(std::uint64_t seed);
+using weir::test::on_both;
+using weir::test::on_kernel;
+using weir::test::on_simulator;
+using weir::test::program;
+using weir::test::rough_world;
 
 /// Bytes that tell where they are.
 std::vector<std::byte> pattern(std::size_t size, std::uint32_t seed = 1);

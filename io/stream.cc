@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/io/stream.hh>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include <weir/core/assert.hh>
+#include <weir/core/coroutine.hh>
+
+namespace weir::io {
+
+namespace {
+
+constexpr std::size_t page = aligned_buffer::alignment;
+
+void check_options(const stream_options& options) {
+    WEIR_ASSERT(options.depth > 0);
+    WEIR_ASSERT(options.buffer_bytes >= page && options.buffer_bytes % page == 0);
+}
+
+}  // namespace
+
+input_stream::input_stream(file& from, std::uint64_t offset, stream_options options)
+    : _file(from), _options(options), _next(offset) {
+    check_options(options);
+}
+
+input_stream::~input_stream() {
+    WEIR_ASSERT(_ahead.empty());
+}
+
+void input_stream::read_ahead() {
+    while (!_end && !_failure && _ahead.size() < _options.depth) {
+        buffer memory = buffer::allocate(_options.buffer_bytes, page);
+        const std::span<std::byte> into = memory.writable();
+        _ahead.push_back({std::move(memory), _file.read(_next, into)});
+        _next += _options.buffer_bytes;
+    }
+}
+
+future<buffer> input_stream::read() {
+    WEIR_ASSERT(!_closed);
+    read_ahead();
+    if (_ahead.empty()) {
+        if (_failure) {
+            std::rethrow_exception(_failure);
+        }
+        co_return buffer();
+    }
+    ahead first = std::move(_ahead.front());
+    _ahead.pop_front();
+    std::size_t count = 0;
+    try {
+        count = co_await std::move(first.count);
+    } catch (...) {
+        _failure = std::current_exception();
+    }
+    if (_failure || count < _options.buffer_bytes) {
+        _end = true;
+        co_await drop_ahead();  // behind a failure or the end there is nothing of use
+    }
+    if (_failure) {
+        std::rethrow_exception(_failure);
+    }
+    read_ahead();
+    first.memory.truncate(count);
+    co_return std::move(first.memory);
+}
+
+future<> input_stream::close() {
+    _closed = true;
+    return drop_ahead();
+}
+
+future<> input_stream::drop_ahead() {
+    while (!_ahead.empty()) {
+        ahead dropped = std::move(_ahead.front());
+        _ahead.pop_front();
+        co_await std::move(dropped.count).then_wrapped([](future<std::size_t> ended) {
+            std::move(ended).ignore();
+        });
+    }
+}
+
+output_stream::output_stream(file& to, std::uint64_t offset, stream_options options)
+    : _file(to), _options(options), _start(offset), _position(offset) {
+    check_options(options);
+}
+
+output_stream::~output_stream() {
+    WEIR_ASSERT(_behind.empty());
+}
+
+void output_stream::check() const {
+    WEIR_ASSERT(!_closed);
+    if (_failure) {
+        std::rethrow_exception(_failure);
+    }
+}
+
+future<> output_stream::write(std::span<const std::byte> bytes) {
+    check();
+    while (!bytes.empty()) {
+        if (_filling.empty()) {
+            _filling = buffer::allocate(_options.buffer_bytes, page);
+        }
+        const std::size_t count = std::min(bytes.size(), _filling.size() - _filled);
+        std::memcpy(_filling.writable().data() + _filled, bytes.data(), count);
+        bytes = bytes.subspan(count);
+        _filled += count;
+        _written += count;
+        if (_filled == _filling.size()) {
+            co_await start_write(false);
+        }
+    }
+}
+
+// Writes what is in the buffer, behind. A padded write goes to the end of the page, and leaves the
+// last page's bytes in the next buffer, at the place where they belong.
+future<> output_stream::start_write(bool padded) {
+    while (_behind.size() >= _options.depth) {
+        co_await wait_for_one();
+    }
+    buffer full = std::exchange(_filling, {});
+    const std::size_t filled = std::exchange(_filled, 0);
+    const std::size_t whole = filled / page * page;
+    const std::size_t length = padded && whole < filled ? whole + page : filled;
+    std::memset(full.writable().data() + filled, 0, length - filled);
+    if (whole < filled) {
+        _filling = buffer::allocate(_options.buffer_bytes, page);
+        std::memcpy(_filling.writable().data(), full.data() + whole, filled - whole);
+        _filled = filled - whole;
+    }
+    const std::uint64_t position = std::exchange(_position, _position + whole);
+    const std::span<const std::byte> bytes = full.bytes().first(length);
+    // The buffer lives in the continuation, which is there until the write has ended.
+    _behind.push_back(_file.write(position, bytes).finally([kept = std::move(full)] {}));
+}
+
+future<> output_stream::wait_for_one() {
+    future<> first = std::move(_behind.front());
+    _behind.pop_front();
+    try {
+        co_await std::move(first);
+    } catch (...) {
+        if (!_failure) {
+            _failure = std::current_exception();
+        }
+    }
+}
+
+future<> output_stream::flush() {
+    check();
+    if (_filled > 0) {
+        co_await start_write(true);
+    }
+    while (!_behind.empty()) {
+        co_await wait_for_one();
+    }
+    check();
+    try {
+        co_await _file.sync();
+    } catch (...) {
+        _failure = std::current_exception();
+        throw;
+    }
+}
+
+future<> output_stream::close() {
+    std::exception_ptr failure;
+    try {
+        co_await flush();
+        co_await _file.truncate(size());
+        co_await _file.sync(true);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    while (!_behind.empty()) {
+        co_await wait_for_one();
+    }
+    _closed = true;
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
+}
+
+}  // namespace weir::io
