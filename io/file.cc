@@ -16,10 +16,17 @@ namespace {
 constexpr std::size_t smallest_sector = 512;
 }
 
-aligned_buffer::aligned_buffer(std::size_t bytes)
-    : _size((bytes + alignment - 1) / alignment * alignment) {
-    _data.reset(static_cast<std::byte*>(::operator new(_size, std::align_val_t(alignment))));
-    std::memset(_data.get(), 0, _size);
+aligned_buffer::aligned_buffer(std::size_t bytes) : aligned_buffer(unset(bytes)) {
+    std::memset(_data.get(), 0, bytes);
+}
+
+aligned_buffer aligned_buffer::unset(std::size_t bytes) {
+    aligned_buffer made;
+    made._size = (bytes + alignment - 1) / alignment * alignment;
+    made._data.reset(
+        static_cast<std::byte*>(::operator new(made._size, std::align_val_t(alignment))));
+    std::memset(made._data.get() + bytes, 0, made._size - bytes);
+    return made;
 }
 
 void aligned_buffer::free_aligned::operator()(std::byte* memory) const noexcept {

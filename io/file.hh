@@ -21,6 +21,8 @@ class aligned_buffer {
     aligned_buffer() = default;
     /// bytes  rounded up to the alignment; the contents are zero
     explicit aligned_buffer(std::size_t bytes);
+    /// For who writes all of it at once: only what rounding up added is zero, the rest is not set.
+    static aligned_buffer unset(std::size_t bytes);
 
     std::byte* data() noexcept { return _data.get(); }
     const std::byte* data() const noexcept { return _data.get(); }

@@ -130,7 +130,7 @@ frozen_commit active_segment::freeze(std::span<const std::span<const std::byte>>
     WEIR_ASSERT(_end + bytes <= _zeroed);
     const std::uint64_t position = page_floor(_end);
     const std::size_t tail = _end - position;
-    auto pages = std::make_shared<io::aligned_buffer>(tail + bytes);
+    auto pages = std::make_shared<io::aligned_buffer>(io::aligned_buffer::unset(tail + bytes));
     std::memcpy(pages->data(), _tail_page.data(), tail);
     std::byte* to = pages->data() + tail;
     for (const auto each : batches) {

@@ -82,7 +82,8 @@ future<chunk> log::read_from_disk(const segment& from, std::int64_t offset, std:
     for (;;) {
         const std::uint64_t first = page_floor(position);
         const std::uint64_t last = std::min(end, position + wanted);
-        auto pages = std::make_shared<io::aligned_buffer>(page_ceiling(last) - first);
+        auto pages = std::make_shared<io::aligned_buffer>(
+            io::aligned_buffer::unset(page_ceiling(last) - first));
         const std::size_t got = co_await file->read(first, pages->span());
         _metrics.disk_read_bytes += got;
         if (got < last - first) {
