@@ -156,13 +156,17 @@ future<> active_segment::write(const frozen_commit& commit) {
     return _file.write(commit.position, commit.pages->span());
 }
 
-future<> active_segment::close() {
+future<> active_segment::settle() {
     if (_zeroing.valid()) {
         // Zeros that could not be written don't matter any more.
         co_await std::exchange(_zeroing, {}).then_wrapped([](future<> ended) {
             std::move(ended).ignore();
         });
     }
+}
+
+future<> active_segment::close() {
+    co_await settle();
     co_await _file.close();
 }
 

@@ -53,6 +53,10 @@ class active_segment {
     /// the background when little is left.
     future<> write(const frozen_commit& commit);
 
+    /// Waits until no zeros are under way. A power cut may leave anything where they were to go,
+    /// which recovery takes for a torn commit only at the end of the last segment: so this comes
+    /// before another segment follows.
+    future<> settle();
     /// Waits for what is under way and closes the file.
     future<> close();
 

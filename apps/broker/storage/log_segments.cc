@@ -64,6 +64,9 @@ future<> log::roll() {
     if (_sealing.valid()) {
         co_await std::exchange(_sealing, {});
     }
+    if (_active) {
+        co_await _active->settle();
+    }
     auto next = std::make_unique<segment>();
     next->base_offset = _end_offset;
     next->next_offset = _end_offset;
