@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/command_line.hh>
 
+#include <charconv>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -151,8 +152,13 @@ void apply(command_line& line, const texts& text) {
     const std::size_t colon = text.advertise.rfind(':');
     broker.advertised_host = text.advertise.substr(0, colon);
     if (colon != std::string::npos) {
-        broker.advertised_port =
-            static_cast<std::uint16_t>(std::stoul(text.advertise.substr(colon + 1)));
+        const char* const end = text.advertise.data() + text.advertise.size();
+        const auto [stop, failure] =
+            std::from_chars(text.advertise.data() + colon + 1, end, broker.advertised_port);
+        if (failure != std::errc() || stop != end) {
+            throw CLI::ValidationError("--advertise",
+                                       "\"" + text.advertise + "\" (want host or host:port)");
+        }
     }
     broker.frames.frame_time_max = seconds(text.frame_seconds);
     broker.frames.idle_max = seconds(text.idle_seconds);

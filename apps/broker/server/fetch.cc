@@ -236,6 +236,7 @@ future<answer> fetch_work::run() {
     co_await read_all();
     while (!enough() && this_shard().now() < deadline && !_asked.ended.requested() &&
            !_here.progress().ended()) {
+        _here.count_fetch_wait();
         const fetch_ticket ticket = _here.progress().open_ticket();
         // The wait begins before the tickets are left: no call can come too early.
         future<> called = _here.progress().wait(ticket, deadline, _asked.ended);

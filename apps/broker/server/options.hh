@@ -37,7 +37,6 @@ struct broker_options {
     std::size_t answer_bytes = 256 * 1024 * 1024;         ///< of all records on their way, a shard
     std::size_t fetch_bytes_max = 50 * 1024 * 1024;       ///< of one answer, whatever a client asks
     duration fetch_wait_max = std::chrono::minutes(5);    ///< of a long poll, likewise
-    duration stop_grace = std::chrono::seconds(5);
 
     store_options storage;
 

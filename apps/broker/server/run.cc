@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <exception>
 #include <optional>
 #include <utility>
@@ -22,7 +23,7 @@ net::admin_options admin_options_of(const broker_options& options) {
     admin.title = "weir broker";
     admin.tables.push_back(
         {.title = "Clients",
-         .row_header = "shard",
+         .row_header = "",
          .row_labels = {},
          .columns = {{"connections", "weir_broker_connections"},
                      {"requests", "weir_broker_requests_total", unit::count_per_second},
@@ -75,6 +76,10 @@ void broker_options::check() const {
 future<> run_broker(host& on, broker_options options,
                     std::function<void(const broker_addresses&)> started) {
     options.check();
+    // The budget of requests holds producers back. A log must not refuse what that let in: a batch
+    // that is refused and sent again comes behind those that followed it.
+    options.storage.log.max_waiting_bytes =
+        std::max(options.storage.log.max_waiting_bytes, options.request_bytes * on.shard_count());
     data_directory data = co_await data_directory::open(options.data_directory, options.node_id);
     sharded<broker> shards;
     std::optional<net::admin_server> admin;
