@@ -142,11 +142,20 @@ TEST_SUITE("net/http") {
 
     TEST_CASE("a client that expects to be told to continue is told") {
         on_both([](host&) -> future<> {
-            CHECK(co_await exchange("POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-                                    "Expect: 100-continue\r\nContent-Length: 4\r\n\r\nbody",
-                                    {}, 88, 200ms) ==
-                  "HTTP/1.1 100 Continue\r\n\r\n" +
-                      answer_of("200 OK", "body", "Connection: close\r\n"));
+            constexpr std::string_view told = "HTTP/1.1 100 Continue\r\n\r\n";
+            http_server tested;
+            tested.route("/", say_body);
+            co_await tested.start(address::loopback(0));
+            auto client = co_await connection::connect(tested.where());
+            co_await client->send(
+                bytes_of("POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                         "Expect: 100-continue\r\nContent-Length: 4\r\n\r\n"));
+            CHECK(text_of(co_await receive_exactly(*client, told.size())) == told);
+            co_await client->send(bytes_of("body"));
+            CHECK(dateless(co_await receive_to_end(*client)) ==
+                  answer_of("200 OK", "body", "Connection: close\r\n"));
+            co_await client->close();
+            co_await tested.stop();
         });
     }
 
@@ -172,18 +181,29 @@ TEST_SUITE("net/http") {
 
     TEST_CASE("half a request has a time limit from its first byte, and so has silence") {
         on_both([](host&) -> future<> {
-            http_options impatient;
-            impatient.request_time_max = 50ms;
-            impatient.idle_max = 50ms;
-            CHECK(co_await exchange("GET / HT", impatient) ==
+            // One limit at a time: a machine that stands still must not reach the other one first.
+            http_options no_halves;
+            no_halves.request_time_max = 50ms;
+            CHECK(co_await exchange("GET / HT", no_halves) ==
                   answer_of("408 Request Timeout", "Request Timeout\n", "Connection: close\r\n"));
             // A byte now and then does not help.
-            CHECK((co_await exchange("GET / HTTP/1.1\r\nHost: " + std::string(500, 'x'), impatient,
+            CHECK((co_await exchange("GET / HTTP/1.1\r\nHost: " + std::string(500, 'x'), no_halves,
                                      1, 1ms))
                       .starts_with("HTTP/1.1 408"));
-            CHECK(co_await exchange("", impatient) == "");
-            CHECK(co_await exchange("GET / HTTP/1.1\r\nHost: x\r\n\r\n", impatient) ==
+            http_options no_silence;
+            no_silence.idle_max = 50ms;
+            CHECK(co_await exchange("", no_silence) == "");
+        });
+    }
+
+    TEST_CASE("silence after a request has its own time limit, from the answer on") {
+        on_simulator([](host&) -> future<> {
+            http_options options;
+            options.idle_max = 30s;
+            const instant began = this_shard().now();
+            CHECK(co_await exchange("GET / HTTP/1.1\r\nHost: x\r\n\r\n", options) ==
                   answer_of("200 OK", ""));
+            CHECK(this_shard().now() >= began + options.idle_max);
         });
     }
 

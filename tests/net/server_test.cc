@@ -70,21 +70,26 @@ TEST_SUITE("net/server") {
 
     TEST_CASE("a stop ends idle connections and waits for what is under way") {
         on_both([](host&) -> future<> {
-            auto tested =
-                co_await server::start(address::loopback(0), {}, [](connection& peer) -> future<> {
-                    const received asked = co_await peer.receive();
-                    if (asked.what() == received::status::data) {
-                        co_await sleep_for(30ms);
-                        co_await peer.send(bytes_of("done"));
-                    }
-                });
+            promise<> begun, go_on;
+            auto tested = co_await server::start(address::loopback(0), {},
+                                                 [&begun, &go_on](connection& peer) -> future<> {
+                                                     const received asked = co_await peer.receive();
+                                                     if (asked.what() == received::status::data) {
+                                                         begun.set_value();
+                                                         co_await go_on.get_future();
+                                                         co_await peer.send(bytes_of("done"));
+                                                     }
+                                                 });
+            future<> at_work = begun.get_future();
             auto idle = co_await connection::connect(tested->where());
             auto busy = co_await connection::connect(tested->where());
             co_await busy->send(bytes_of("work"));
+            co_await std::move(at_work);
             co_await until_open(*tested, 2);
-            co_await sleep_for(10ms);
             auto stopping = tested->stop();
             CHECK(co_await is_refused(*idle));
+            CHECK(!stopping.available());
+            go_on.set_value();
             CHECK(co_await receive_to_end(*busy) == "done");
             co_await std::move(stopping);
             CHECK(tested->counters().aborted == 0);
