@@ -113,6 +113,10 @@ void add_limits(CLI::App& app, command_line& line, texts& text) {
                     "Memory for the newest records, a shard")
         ->capture_default_str();
     limits
+        .add_option("--read-ahead-bytes", broker.storage.read_ahead_bytes,
+                    "Memory for what is read from disk before a consumer asks, a shard; 0: none")
+        ->capture_default_str();
+    limits
         .add_option("--stop-grace", text.stop_grace_seconds,
                     "Seconds for what is under way when it is told to stop")
         ->capture_default_str();

@@ -199,6 +199,12 @@ void broker::register_metrics() {
             &log_metrics::stops);
     of_logs("weir_broker_disk_read_bytes", "Bytes that fetches read from the device.",
             &log_metrics::disk_read_bytes);
+    of_logs("weir_broker_reads_ahead", "Reads of the device before anybody asked.",
+            &log_metrics::reads_ahead);
+    of_logs("weir_broker_reads_ahead_dropped", "Of these, those that nobody came for.",
+            &log_metrics::reads_ahead_dropped);
+    gauge("weir_broker_read_ahead_bytes", "Bytes read ahead that nobody has asked for yet.",
+          [this] { return _store ? static_cast<double>(_store->read_ahead_bytes()) : 0.0; });
     of_logs("weir_broker_damaged_reads", "Reads that found damage.", &log_metrics::damaged_reads);
     gauge("weir_broker_answer_bytes", "Bytes of fetched records on their way to clients.", [this] {
         return static_cast<double>(_options.answer_bytes - _answer_budget.available());

@@ -40,12 +40,11 @@ future<> client_connection::serve() {
     co_await std::move(writer);
 }
 
-bool client_connection::refuse(const char* why, std::string detail) {
+void client_connection::refuse(const char* why, std::string detail) {
     _broker.count_refusal();
     _broker.diagnostics().write(
         this_shard().log_context(), log_level::warning, "connection refused",
         {{"peer", _socket.peer().to_string()}, {"why", why}, {"detail", detail}});
-    return false;
 }
 
 future<> client_connection::read_requests() {

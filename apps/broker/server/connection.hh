@@ -35,7 +35,7 @@ class client_connection {
     future<> write_answers();
     pending take_first();
     future<> send(std::vector<answer> ready);
-    bool refuse(const char* why, std::string detail);
+    void refuse(const char* why, std::string detail);
 
     broker& _broker;
     net::connection& _socket;

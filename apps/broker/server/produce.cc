@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/protocol/produce.hh>
 
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -20,7 +21,8 @@ namespace {
 using protocol::error_code;
 using part = protocol::produce_response::partition;
 
-// On the partition's shard: checks the batch and appends it.
+// On the partition's shard: checks the batch and appends it, from the frame and into it: the frame
+// is the request's own, and lives until all of its parts are answered.
 // next: storage/log.cc append()
 future<part> append(broker& owner, std::string_view topic, std::int32_t index,
                     protocol::byte_view records, std::int16_t version) {
@@ -34,17 +36,17 @@ future<part> append(broker& owner, std::string_view topic, std::int32_t index,
         owner.count_bad_batch(fault.reason);
         return make_ready_future<part>(part{index, fault.code});
     }
-    return found->append({records.begin(), records.end()})
-        .then_wrapped(
-            [&owner, found, index, at = topic_partition{std::string(topic), index}](auto appended) {
-                if (appended.failed()) {
-                    return part{index, owner.code_of(appended.take_failure())};
-                }
-                const append_result result = appended.take();
-                owner.grown(at);
-                return part{index, error_code::none, result.base_offset, result.log_append_time,
-                            found->start_offset()};
-            });
+    const std::span<std::byte> patched(const_cast<std::byte*>(records.data()), records.size());
+    return found->append_borrowed(patched).then_wrapped(
+        [&owner, found, index, at = topic_partition{std::string(topic), index}](auto appended) {
+            if (appended.failed()) {
+                return part{index, owner.code_of(appended.take_failure())};
+            }
+            const append_result result = appended.take();
+            owner.grown(at);
+            return part{index, error_code::none, result.base_offset, result.log_append_time,
+                        found->start_offset()};
+        });
 }
 
 }  // namespace

@@ -43,10 +43,12 @@ bool is_full_disk(const std::exception_ptr& failure) {
 
 }  // namespace
 
-log::log(std::string directory, log_options options, recent_memory& recent)
+log::log(std::string directory, log_options options, recent_memory& recent,
+         read_ahead_memory* ahead)
     : _directory(std::move(directory)),
       _options(options),
       _recent(recent),
+      _ahead(ahead, options.max_followed_readers, _metrics.reads_ahead_dropped),
       _background(std::make_unique<gate>()) {
     _options.check();
 }
@@ -56,16 +58,26 @@ log::~log() {
 }
 
 future<std::unique_ptr<log>> log::open(std::string directory, log_options options,
-                                       recent_memory& recent) {
-    std::unique_ptr<log> opened(new log(std::move(directory), options, recent));
+                                       recent_memory& recent, read_ahead_memory* ahead) {
+    std::unique_ptr<log> opened(new log(std::move(directory), options, recent, ahead));
     opened->_closed = true;  // until it is whole
     co_await opened->recover_segments();
     opened->_closed = false;
     co_return opened;
 }
 
-// Step 1: offsets are given in the order of the calls, and the append stands in line.
 future<append_result> log::append(std::vector<std::byte> batches) {
+    const std::span<std::byte> bytes = batches;  // which stay where they are when it is moved
+    return append_in_line(bytes, std::move(batches));
+}
+
+future<append_result> log::append_borrowed(std::span<std::byte> batches) {
+    return append_in_line(batches, {});
+}
+
+// Step 1: offsets are given in the order of the calls, and the append stands in line.
+future<append_result> log::append_in_line(std::span<std::byte> batches,
+                                          std::vector<std::byte> owned) {
     if (_closed) {
         return make_failed_future<append_result>(error("append", _directory, errc::closed));
     }
@@ -88,7 +100,7 @@ future<append_result> log::append(std::vector<std::byte> batches) {
     ++_metrics.appends;
     _metrics.append_bytes += batches.size();
     _metrics.waiting_bytes += batches.size();
-    _pending.push_back({std::move(batches), base_offset, {}});
+    _pending.push_back({batches, std::move(owned), base_offset, {}});
     future<append_result> result = _pending.back().done.get_future();
     start_committing();
     return result;

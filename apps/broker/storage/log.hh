@@ -6,6 +6,7 @@
 #include <exception>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include <boost/intrusive/list_hook.hpp>
 #include <broker/storage/active_segment.hh>
 #include <broker/storage/options.hh>
+#include <broker/storage/read_ahead.hh>
 #include <broker/storage/recent_batches.hh>
 #include <broker/storage/recovery.hh>
 #include <broker/storage/segment.hh>
@@ -68,9 +70,11 @@ class log {
     /// Recovers what is in the directory, which must exist. Nothing is written if the last owner
     /// closed it well; the file to append to is opened by the first append.
     /// recent   shared with other logs of the shard; outlives the log
+    /// ahead    likewise; null: nothing is read ahead
     /// fails    errc::corrupt if acknowledged records may be missing
     static future<std::unique_ptr<log>> open(std::string directory, log_options options,
-                                             recent_memory& recent);
+                                             recent_memory& recent,
+                                             read_ahead_memory* ahead = nullptr);
     log(const log&) = delete;
     log& operator=(const log&) = delete;
     /// Must be closed before.
@@ -83,13 +87,17 @@ class log {
     ///          next append tries again; after any other failure the log has stopped, and whether
     ///          these records are in the log is known after reopen()
     future<append_result> append(std::vector<std::byte> batches);
+    /// The same for memory of the caller's, which stays there, and untouched by others, until the
+    /// future is settled.
+    future<append_result> append_borrowed(std::span<std::byte> batches);
     /// There when an append would not be refused as overloaded.
     future<> wait_for_room();
 
     /// Reads whole batches from the one that has `offset` on, never beyond the durable end.
     /// max_bytes  of them; a first batch that is larger comes whole (KIP-74)
     /// fails    errc::corrupt, naming file and position, rather than hand out damage
-    /// cost     none but the call for recent batches; else one or two reads of the device
+    /// cost     none but the call for recent batches, and for those read ahead for who reads on;
+    ///          else one or two reads of the device
     future<read_result> read(std::int64_t offset, std::size_t max_bytes);
     /// returns  null if all records are older
     future<std::optional<timestamp_position>> find_timestamp(std::int64_t timestamp);
@@ -117,7 +125,8 @@ class log {
 
   private:
     struct pending_append {
-        std::vector<std::byte> batches;
+        std::span<std::byte> batches;
+        std::vector<std::byte> owned;  // empty if they are borrowed
         std::int64_t base_offset;
         promise<append_result> done;
     };
@@ -133,9 +142,12 @@ class log {
         frozen_commit frozen;
     };
 
-    log(std::string directory, log_options options, recent_memory& recent);
+    log(std::string directory, log_options options, recent_memory& recent,
+        read_ahead_memory* ahead);
 
     // log.cc: the way of a record.
+    future<append_result> append_in_line(std::span<std::byte> batches,
+                                         std::vector<std::byte> owned);
     std::int64_t assign_offsets(std::span<std::byte> batches);
     void start_committing();
     future<> commit_pending(gate::holder inside);
@@ -173,7 +185,15 @@ class log {
     };
     segment* segment_of(std::int64_t offset) noexcept;
     future<std::shared_ptr<io::file>> file_for(std::int64_t base_offset);
-    future<chunk> read_from_disk(const segment& from, std::int64_t offset, std::size_t max_bytes);
+    /// Where a read may begin: a batch of which one of the two is known.
+    struct known_batch {
+        batch_place at;            // its first offset; -1: not known
+        std::int64_t last_offset;  // -1: not known
+    };
+    future<disk_read> read_on(std::int64_t offset, std::size_t max_bytes, gate::holder inside);
+    void follow(batch_place next, bool again, std::size_t max_bytes);
+    future<disk_read> read_ahead_at(batch_place at, std::size_t max_bytes, gate::holder inside);
+    future<disk_read> read_from_disk(known_batch start, std::int64_t offset, std::size_t max_bytes);
     window look_at(const range& of, std::span<const std::byte> bytes, std::int64_t offset,
                    std::size_t max_bytes);
     error damaged_read(std::int64_t base_offset, std::uint64_t position);
@@ -195,6 +215,7 @@ class log {
     bool _committing = false;
     future<> _overlapping;  // used by a deliberate bug only
     recent_batches _recent;
+    read_ahead _ahead;
     boost::intrusive::list<end_listener, boost::intrusive::constant_time_size<false>> _listeners;
 
     std::exception_ptr _failure;

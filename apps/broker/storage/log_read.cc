@@ -36,10 +36,54 @@ future<read_result> log::read(std::int64_t offset, std::size_t max_bytes) {
         co_return result;
     }
     ++_metrics.reads_from_disk;
-    const gate::holder inside = _readers.hold();
-    result.chunks.push_back(co_await read_from_disk(*segment_of(offset), offset, max_bytes));
-    result.bytes = result.chunks.back().bytes.size();
+    disk_read got = co_await read_on(offset, max_bytes, _readers.hold());
+    result.bytes = got.batches.bytes.size();
+    result.chunks.push_back(std::move(got.batches));
     co_return result;
+}
+
+/// Reads from where an earlier read ended, if one ended here, else from where the index says. Who
+/// comes a second time is read ahead for.
+future<disk_read> log::read_on(std::int64_t offset, std::size_t max_bytes, gate::holder) {
+    disk_read got;
+    auto earlier = _ahead.take(offset);
+    if (earlier && earlier->coming.valid()) {
+        got = co_await std::move(earlier->coming);
+        got.shorten(max_bytes);
+    } else if (earlier) {
+        got = co_await read_from_disk({earlier->at, -1}, offset, max_bytes);
+    } else {
+        const segment& from = *segment_of(offset);
+        const segment_index::place start = from.index.place_before(offset);
+        const std::int64_t starts_at = start.last_offset < 0 ? from.base_offset : -1;
+        got = co_await read_from_disk(
+            {{starts_at, from.base_offset, start.position}, start.last_offset}, offset, max_bytes);
+    }
+    follow(got.next, earlier.has_value(), max_bytes);
+    co_return got;
+}
+
+/// Remembers where a reader will go on, if that is on the device.
+void log::follow(batch_place next, bool again, std::size_t max_bytes) {
+    if (!_ahead.enabled() || _closed || stopped() || next.offset >= _end_offset ||
+        _recent.holds(next.offset)) {
+        return;
+    }
+    const segment& from = *segment_of(next.offset);
+    if (from.base_offset != next.segment_base) {
+        next = {next.offset, from.base_offset, 0};
+    }
+    const std::size_t bytes = max_bytes + 2 * page_size;
+    if (!again || !_ahead.has_room(bytes)) {
+        _ahead.leave(next, {}, 0);
+        return;
+    }
+    ++_metrics.reads_ahead;
+    _ahead.leave(next, read_ahead_at(next, max_bytes, _readers.hold()), bytes);
+}
+
+future<disk_read> log::read_ahead_at(batch_place at, std::size_t max_bytes, gate::holder) {
+    co_return co_await read_from_disk({at, -1}, at.offset, max_bytes);
 }
 
 segment* log::segment_of(std::int64_t offset) noexcept {
@@ -68,14 +112,14 @@ future<std::shared_ptr<io::file>> log::file_for(std::int64_t base_offset) {
     co_return file;
 }
 
-future<chunk> log::read_from_disk(const segment& from, std::int64_t offset, std::size_t max_bytes) {
+future<disk_read> log::read_from_disk(known_batch start, std::int64_t offset,
+                                      std::size_t max_bytes) {
+    const std::int64_t base_offset = start.at.segment_base;
     // Copied: while this waits the segment may grow, and reopen() may replace it.
-    const std::int64_t base_offset = from.base_offset;
-    const std::uint64_t end = from.size;
-    const segment_index::place start = from.index.place_before(offset);
-    std::uint64_t position = start.position;
+    const std::uint64_t end = segment_of(base_offset)->size;
+    std::uint64_t position = start.at.position;
     // What the first batch of the next window must be, to trust neither the index nor the file.
-    std::int64_t starts_at = start.last_offset < 0 ? base_offset : -1;
+    std::int64_t starts_at = start.at.offset;
     std::int64_t ends_at = start.last_offset;
     std::size_t wanted = max_bytes + 2 * page_size;
     const std::shared_ptr<io::file> file = co_await file_for(base_offset);
@@ -93,7 +137,9 @@ future<chunk> log::read_from_disk(const segment& from, std::int64_t offset, std:
         const window found = look_at(
             looked_at, pages->span().subspan(position - first, last - position), offset, max_bytes);
         if (!found.batches.empty()) {
-            co_return chunk{pages, found.batches};
+            const std::size_t behind = found.batches.data() + found.batches.size() - pages->data();
+            co_return disk_read{{pages, found.batches},
+                                {found.next_offset, base_offset, first + behind}};
         }
         if (found.position > position) {
             starts_at = found.next_offset;

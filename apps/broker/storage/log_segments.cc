@@ -103,6 +103,7 @@ future<> log::end_background_work() {
         co_await std::exchange(_sealing, {});
     }
     _recent.clear();
+    _ahead.clear();
     _read_files.clear();
 }
 

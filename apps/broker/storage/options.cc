@@ -23,6 +23,7 @@ void log_options::check() const {
     require(max_commit_bytes <= (std::size_t{256} << 20), "max_commit_bytes: at most 256 MiB");
     require(max_commit_bytes <= max_waiting_bytes, "max_waiting_bytes: at least max_commit_bytes");
     require(max_read_bytes >= 4096, "max_read_bytes: at least 4 KiB");
+    require(max_followed_readers > 0, "max_followed_readers: above 0");
     require(index_interval_bytes > 0 && max_index_entries >= 2,
             "index_interval_bytes, max_index_entries: above 0 and 1");
 }
@@ -42,6 +43,8 @@ log_metrics& log_metrics::operator+=(const log_metrics& other) noexcept {
     reads_from_memory += other.reads_from_memory;
     reads_from_disk += other.reads_from_disk;
     disk_read_bytes += other.disk_read_bytes;
+    reads_ahead += other.reads_ahead;
+    reads_ahead_dropped += other.reads_ahead_dropped;
     damaged_reads += other.damaged_reads;
     recovered_bytes += other.recovered_bytes;
     cut_bytes += other.cut_bytes;

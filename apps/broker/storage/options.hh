@@ -24,6 +24,8 @@ struct log_options {
     std::size_t max_waiting_bytes = std::size_t{8} << 20;
     /// One read returns no more than this, but always one whole batch.
     std::size_t max_read_bytes = std::size_t{4} << 20;
+    /// Readers behind the recent batches of which it is remembered where they go on.
+    std::size_t max_followed_readers = 8;
     /// Bytes between two entries of an index; Kafka's index.interval.bytes.
     std::uint32_t index_interval_bytes = 4096;
     /// Entries that a sealed segment keeps in memory; its index file has all.
@@ -55,6 +57,8 @@ struct log_metrics {
     std::uint64_t reads_from_memory = 0;
     std::uint64_t reads_from_disk = 0;
     std::uint64_t disk_read_bytes = 0;
+    std::uint64_t reads_ahead = 0;          ///< of the device, before anybody asked
+    std::uint64_t reads_ahead_dropped = 0;  ///< for which nobody came
     std::uint64_t damaged_reads = 0;
     std::uint64_t recovered_bytes = 0;  ///< walked at opening
     std::uint64_t cut_bytes = 0;        ///< of torn tails, zeros not counted

@@ -32,7 +32,8 @@ future<> store::open_all(owner_test owns) {
     for (const std::string& name : co_await io::list_directory(_directory)) {
         const auto which = partition_of_directory(name);
         if (which && owns(*which)) {
-            _logs[*which] = co_await log::open(_directory + "/" + name, _options.log, _recent);
+            _logs[*which] =
+                co_await log::open(_directory + "/" + name, _options.log, _recent, &_ahead);
         }
     }
 }
@@ -87,7 +88,7 @@ future<log*> store::make(topic_partition which) {
     if (!this_host().canary("missing-directory-sync")) {
         co_await io::sync_directory(_directory);
     }
-    auto made = co_await log::open(path, _options.log, _recent);
+    auto made = co_await log::open(path, _options.log, _recent, &_ahead);
     co_return (_logs[which] = std::move(made)).get();
 }
 

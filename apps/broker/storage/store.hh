@@ -16,6 +16,8 @@ struct store_options {
     log_options log;  ///< of each partition
     /// Memory for recent batches, shared by the logs of the shard.
     std::size_t recent_bytes = std::size_t{16} << 20;
+    /// Memory for what is read from the device before a consumer asks for it, likewise.
+    std::size_t read_ahead_bytes = std::size_t{16} << 20;
     /// Partitions that this shard may hold.
     std::size_t max_partitions = 10'000;
 };
@@ -47,19 +49,25 @@ class store {
     /// The counters of all logs, added up.
     log_metrics metrics() const noexcept;
     const store_options& options() const noexcept { return _options; }
+    /// Bytes that are held for consumers who have not asked for them yet.
+    std::size_t read_ahead_bytes() const noexcept { return _ahead.used_bytes(); }
 
     /// Closes every log. Once.
     future<> close();
 
   private:
     store(std::string directory, store_options options)
-        : _directory(std::move(directory)), _options(options), _recent(options.recent_bytes) {}
+        : _directory(std::move(directory)),
+          _options(options),
+          _recent(options.recent_bytes),
+          _ahead(options.read_ahead_bytes) {}
     future<> open_all(owner_test owns);
     future<log*> make(topic_partition which);
 
     const std::string _directory;
     const store_options _options;
     recent_memory _recent;
+    read_ahead_memory _ahead;
     std::map<topic_partition, std::unique_ptr<log>> _logs;
     std::map<topic_partition, std::vector<promise<>>> _being_made;
     bool _closed = false;

@@ -90,11 +90,12 @@ class crash_run {
     future<> session(bool last) {
         co_await io::make_directories("/data");
         recent_memory recent(64 << 10);
+        read_ahead_memory ahead(64 << 10);
         co_await io::make_directory("/data/t-0");
         if (!this_host().canary("missing-directory-sync")) {
             co_await io::sync_directory("/data");
         }
-        auto opened = co_await log::open("/data/t-0", _options, recent);
+        auto opened = co_await log::open("/data/t-0", _options, recent, &ahead);
         std::exception_ptr failure;
         try {
             co_await check(*opened);

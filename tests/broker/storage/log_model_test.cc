@@ -18,13 +18,16 @@ class model_run {
         _options.index_interval_bytes = static_cast<std::uint32_t>(1 + below(5000));
         _options.max_index_entries = 2 + below(20);
         _recent_bytes = below(3) * below(100'000);
+        _ahead_bytes = below(3) * below(200'000);
+        _options.max_followed_readers = 1 + below(3);
     }
 
     future<> run() {
         co_await io::make_directories("/data/t-0");
         for (int opening = 0; opening < 4; ++opening) {
             recent_memory recent(_recent_bytes);
-            auto opened = co_await log::open("/data/t-0", _options, recent);
+            read_ahead_memory ahead(_ahead_bytes);
+            auto opened = co_await log::open("/data/t-0", _options, recent, &ahead);
             for (int i = 0; i < 60; ++i) {
                 co_await step(*opened);
             }
@@ -41,7 +44,7 @@ class model_run {
                 co_await append(on);
                 break;
             case 2:
-                co_await read(on);
+                co_await read_on(on);
                 break;
             case 3:
                 co_await find(on);
@@ -68,8 +71,26 @@ class model_run {
         }
     }
 
-    future<> read(log& on) {
-        const std::int64_t offset = static_cast<std::int64_t>(below(_values.size() + 3)) - 1;
+    // Now and then a few readers go on for a while, from one place or several.
+    future<> read_on(log& on) {
+        std::vector<std::int64_t> offsets(1 + below(3));
+        for (std::int64_t& each : offsets) {
+            each = static_cast<std::int64_t>(below(_values.size() + 3)) - 1;
+        }
+        offsets.back() = offsets.front();
+        for (std::uint64_t rounds = below(4) == 0 ? below(8) : 1; rounds > 0; --rounds) {
+            std::vector<future<std::int64_t>> reads;
+            for (const std::int64_t each : offsets) {
+                reads.push_back(read(on, each));
+            }
+            for (std::size_t i = 0; i < offsets.size(); ++i) {
+                offsets[i] = co_await std::move(reads[i]);
+            }
+        }
+    }
+
+    /// returns  where to read on
+    future<std::int64_t> read(log& on, std::int64_t offset) {
         const std::size_t max_bytes = 1 + below(40'000);
         const read_result result = co_await on.read(offset, max_bytes);
         const auto end = static_cast<std::int64_t>(_values.size());
@@ -95,6 +116,7 @@ class model_run {
         CHECK((result.chunks.empty() || expected > offset));
         CHECK(bytes == result.bytes);
         CHECK((bytes <= std::min(max_bytes, _options.max_read_bytes) || bytes == first_batch));
+        co_return std::max(expected, offset);
     }
 
     future<> find(log& on) {
@@ -117,6 +139,7 @@ class model_run {
     std::uint64_t _random;
     log_options _options = small_options();
     std::size_t _recent_bytes;
+    std::size_t _ahead_bytes;
     std::vector<std::uint64_t> _values;
     std::vector<std::int64_t> _times;
 };
