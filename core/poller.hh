@@ -45,6 +45,9 @@ class poller {
     /// Hands everything prepared since the last call to the kernel; never blocks.
     /// cost     at most one system call, none when nothing is prepared and nothing is due
     virtual void submit() = 0;
+    /// As submit(), where the shard's next step is park() unless a bell stops it: what park()
+    /// submits anyway may be left to it. If a bell does stop it, the shard calls submit().
+    virtual void submit_before_park() { submit(); }
     /// Submits, then blocks until a completion, an interrupt or `until`. May return early.
     /// The shard has said ASLEEP in its bell before and takes it back after.
     virtual void park(instant until) = 0;

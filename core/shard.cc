@@ -92,8 +92,7 @@ instant shard::turn() {
     expire();
     run_tasks();
     publish();
-    submit();
-    return next_run();
+    return submit();
 }
 
 void shard::read_clock() {
@@ -112,7 +111,7 @@ void shard::drain() {
         _port->drain(rung, _now + _options.drain_max);
         // With no tasks to run the end of the turn is near enough.
         if (!_scheduler.empty() && _port->publish()) {
-            submit();
+            _outside.submit();
         }
     }
 }
@@ -153,8 +152,16 @@ void shard::publish() {
     _port->publish();
 }
 
-void shard::submit() {
+// Where sleep comes next it is left to park(), which hands over with the call that waits.
+instant shard::submit() {
+    if (_spin == duration::zero() && !_options.poll_forever) {
+        if (const instant next = next_run(); next > _now) {
+            _outside.submit_before_park();
+            return next;
+        }
+    }
     _outside.submit();
+    return next_run();
 }
 
 instant shard::next_run() const {
@@ -177,39 +184,56 @@ void shard::park(instant until) {
         return;
     }
     if (_bell.fall_asleep()) {
-        ++_counters.parks;
-        const instant asleep = _outside.now();
-        _outside.park(until);
-        _counters.asleep += _outside.now() - asleep;
-        // The next drain() answers the bell, which takes ASLEEP back.
+        sleep(until);
+    } else {
+        _outside.submit();
+    }
+}
+
+// The next drain() answers the bell, which takes ASLEEP back. A bell that ended a sleep in less
+// time than spinning may last says that spinning would have paid. A completion says no such thing:
+// a device that takes that long is as well waited for asleep.
+void shard::sleep(instant until) {
+    ++_counters.parks;
+    const instant asleep = _outside.now();
+    _outside.park(until);
+    const duration slept = _outside.now() - asleep;
+    _counters.asleep += slept;
+    if (_bell.rung() && slept < _options.spin_max) {
+        set_spin(_options.spin_max);
     }
 }
 
 // An idle shard spins a little before it sleeps: waking costs far more than a message. Spinning
-// that was in vain halves the next, spinning that paid doubles it, within spin_max.
+// that was in vain halves the next, down to none; spinning that paid doubles it, within spin_max.
 bool shard::spin(instant until) {
     if (_options.poll_forever) {
         return true;
     }
-    if (_options.spin_max == duration::zero()) {
+    if (_spin == duration::zero()) {
         return false;
     }
     const instant end = std::min(until, _outside.now() + _spin);
     do {
         for (int i = 0; i < 16; ++i) {
             if (_bell.rung() || completions_wait()) {
-                _spin = std::min(_spin * 2, _options.spin_max);
+                set_spin(_spin * 2);
                 return true;
             }
             __builtin_ia32_pause();
         }
         if (_outside.has_completions()) {
-            _spin = std::min(_spin * 2, _options.spin_max);
+            set_spin(_spin * 2);
             return true;
         }
     } while (_outside.now() < end);
-    _spin = std::max(_spin / 2, duration(std::chrono::microseconds(1)));
+    set_spin(_spin / 2);
     return false;
+}
+
+void shard::set_spin(duration wanted) noexcept {
+    constexpr duration least = std::chrono::microseconds(1);
+    _spin = wanted < least ? duration::zero() : std::min(wanted, _options.spin_max);
 }
 
 weir::log_context shard::log_context() const noexcept {

@@ -62,7 +62,8 @@ class shard {
     /// returns  when it wants to run next: now() if there is work, `never` if only a bell or a
     ///          completion can make some
     instant turn();
-    /// Spins a little, then sleeps until `until`, a bell or a completion.
+    /// Spins a little, then sleeps until `until`, a bell or a completion. Follows turn() wherever
+    /// shards sleep at all: it may have left it to park() to submit.
     void park(instant until);
 
     shard_id id() const noexcept { return _id; }
@@ -141,7 +142,7 @@ class shard {
     void expire();
     void run_tasks();
     void publish();
-    void submit();
+    instant submit();
     instant next_run() const;
 
     void run_one(task& next) noexcept;
@@ -150,6 +151,8 @@ class shard {
     }
     bool look_at_clock(bool rung) noexcept;
     bool spin(instant until);
+    void sleep(instant until);
+    void set_spin(duration wanted) noexcept;
 
     // Read by need_preempt(): together.
     int _countdown = checks_per_look;
@@ -169,7 +172,7 @@ class shard {
     block_pool _pool;
     mesh_port* _port = nullptr;  // set by the host before the first turn
     shard_counters _counters;
-    duration _spin{};
+    duration _spin{};  // how long the next spinning may last, 0: sleep at once
     std::unique_ptr<weir::metrics> _metrics;
     std::unique_ptr<logger> _log;
     std::unique_ptr<fiber_pool> _fibers;

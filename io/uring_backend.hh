@@ -33,6 +33,7 @@ class uring_backend final : public uring, private thread_pool::client {
         return _ring.ready() != 0 || has_finished() || !_finished.empty();
     }
     void submit() override;
+    void submit_before_park() override {}
     void park(instant until) override;
     void wake(poller& peer) override;
     void interrupt() noexcept override;
@@ -78,6 +79,7 @@ class uring_backend final : public uring, private thread_pool::client {
     launched finish(operation& work, std::int32_t result) noexcept;
     launched call_in_pool(operation& work);
     launched into_kernel(operation& work);
+    void push_files() noexcept;
     bool send_cancel(operation& work) noexcept;
     void send_owed_cancels() noexcept;
     void take_operation(operation& work, const struct ring_completion& entry);

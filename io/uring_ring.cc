@@ -216,8 +216,7 @@ void kernel_ring::disable() noexcept {
 io_uring_sqe* kernel_ring::next_entry() noexcept {
     io_uring_sqe* entry = io_uring_get_sqe(_ring.get());
     if (entry == nullptr) {
-        ++_statistics.enters;
-        check(io_uring_submit(_ring.get()), "submit to");
+        push();
         entry = io_uring_get_sqe(_ring.get());
     }
     return entry;
@@ -240,9 +239,17 @@ const std::atomic<std::uint32_t>* kernel_ring::flags() const noexcept {
     return reinterpret_cast<const std::atomic<std::uint32_t>*>(_ring->sq.kflags);
 }
 
+unsigned kernel_ring::prepared() const noexcept {
+    return io_uring_sq_ready(_ring.get());
+}
+
+void kernel_ring::push() noexcept {
+    ++_statistics.enters;
+    check(io_uring_submit(_ring.get()), "submit to");
+}
+
 bool kernel_ring::must_enter() const noexcept {
-    return io_uring_sq_ready(_ring.get()) != 0 ||
-           (flags()->load(std::memory_order_relaxed) & flags_mask()) != 0;
+    return prepared() != 0 || (flags()->load(std::memory_order_relaxed) & flags_mask()) != 0;
 }
 
 void kernel_ring::enter() noexcept {

@@ -55,6 +55,10 @@ class kernel_ring {
     /// A message header that lives until the kernel has taken `entry`.
     msghdr& message_of(const io_uring_sqe* entry) noexcept;
 
+    /// returns  how many entries are filled and not handed over
+    unsigned prepared() const noexcept;
+    /// Hands over what is prepared.
+    void push() noexcept;
     bool must_enter() const noexcept;
     /// Hands over what is prepared and has due completions posted; doesn't wait.
     void enter() noexcept;

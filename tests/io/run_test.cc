@@ -53,6 +53,30 @@ TEST_SUITE("io/run") {
         CHECK(has_line(log, "shard runs"));
     }
 
+    TEST_CASE("a shard that doesn't spin submits and waits with one system call") {
+        constexpr int rounds = 100;
+        capturing_log_sink log;
+        run_options options = two_shards(log);
+        options.placement.shards = 1;
+        options.host.shard.spin_max = {};
+        std::uint64_t entered = 0;
+        CHECK(run(options, [&entered](host&) -> future<> {
+                  const auto& counted = static_cast<uring&>(this_backend()).statistics();
+                  const int fd = co_await submit(op::open{.path = ".", .directory = true});
+                  REQUIRE(fd >= 0);
+                  const std::uint64_t before = counted.enters;
+                  for (int i = 0; i < rounds; ++i) {
+                      // Never done at once: a thread of the kernel does it.
+                      CHECK(co_await submit(op::sync{fd, true}) == 0);
+                  }
+                  entered = counted.enters - before;
+                  co_await submit(op::close{fd});
+              }) == 0);
+        // A signal may have ended a wait.
+        CHECK(entered >= rounds);
+        CHECK(entered < rounds + rounds / 2);
+    }
+
     TEST_CASE("a program that fails is logged and answers 1") {
         capturing_log_sink log;
         CHECK(run(two_shards(log), [](host&) -> future<> {

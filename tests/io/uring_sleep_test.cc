@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <atomic>
+#include <deque>
 #include <thread>
 
 #include <doctest/doctest.h>
@@ -142,6 +143,20 @@ TEST_SUITE("io/uring sleep") {
         bed.ring->park(never);
         bed.ring->poll();
         CHECK(d.done);
+    }
+
+    TEST_CASE("a burst of operations on files doesn't wait for the end of the turn") {
+        uring_bed bed;
+        CHECK(run(bed, op::nop{}) == 0);
+        const auto before = bed.statistics().enters;
+        std::deque<waiter> burst;
+        for (int i = 0; i < 16; ++i) {
+            bed.ring->start(burst.emplace_back(op::nop{}));
+        }
+        // By fours up to 32 operations under way.
+        CHECK(bed.statistics().enters == before + 4);
+        bed.ring->submit();
+        CHECK(bed.ring->poll() == burst.size());
     }
 
     TEST_CASE("a completion shows in the word that need_preempt reads") {

@@ -16,7 +16,7 @@
 namespace weir::test {
 
 /// A poller with no kernel below: a clock that the test sets, and a condition to park on.
-class bare_poller final : public poller {
+class bare_poller : public poller {
   public:
     instant now() noexcept override { return time; }
     wall_clock_ms wall_now() noexcept override { return time.time_since_epoch().count() / 1000000; }
