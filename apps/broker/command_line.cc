@@ -30,6 +30,7 @@ struct texts {
     double frame_seconds = 30;
     double idle_seconds = 600;
     double stop_grace_seconds = 5;
+    double reopen_seconds = 30;
     unsigned shards = 0;
 };
 
@@ -117,6 +118,15 @@ void add_limits(CLI::App& app, command_line& line, texts& text) {
                     "Memory for what is read from disk before a consumer asks, a shard; 0: none")
         ->capture_default_str();
     limits
+        .add_option("--reopen-attempts", broker.storage.reopen.attempts_max,
+                    "Tries in a row to reopen a log that a failed write stopped; 0: none")
+        ->capture_default_str();
+    limits
+        .add_option("--reopen-seconds", text.reopen_seconds,
+                    "Longest wait before such a try; the first comes after 0.1 s")
+        ->capture_default_str()
+        ->check(CLI::Range(0.1, 1e6));
+    limits
         .add_option("--stop-grace", text.stop_grace_seconds,
                     "Seconds for what is under way when it is told to stop")
         ->capture_default_str();
@@ -167,6 +177,7 @@ void apply(command_line& line, const texts& text) {
     broker.frames.frame_time_max = seconds(text.frame_seconds);
     broker.frames.idle_max = seconds(text.idle_seconds);
     broker.server.stop_grace = seconds(text.stop_grace_seconds);
+    broker.storage.reopen.wait_max = seconds(text.reopen_seconds);
     if (const auto level = log_level_of(text.log_level)) {
         line.run.host.logging.level = *level;
     } else {

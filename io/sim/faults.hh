@@ -84,6 +84,8 @@ class fault_injector {
 
     /// Ends all random faults, for the second phase of a run: after the harm, everything heals.
     void stop() noexcept { _active = false; }
+    /// Lets them strike again, for a test that says when.
+    void resume() noexcept { _active = true; }
     bool active() const noexcept { return _active; }
     const fault_plan& plan() const noexcept { return _plan; }
 

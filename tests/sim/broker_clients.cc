@@ -152,7 +152,8 @@ void take_answer(workload& load, producer_state& me, const protocol::produce_res
     me.on_the_way.pop_front();
     if (answer.error != error_code::none) {
         ++load.truth.counts().refused;
-        load.storage_errors += answer.error == error_code::kafka_storage_error ? 1 : 0;
+        load.truth.counts().storage_errors +=
+            answer.error == error_code::kafka_storage_error ? 1 : 0;
         me.again.push_back(std::move(batch));
         if (answer.error == error_code::corrupt_message) {
             load.truth.violate("a good batch is called corrupt");

@@ -40,7 +40,6 @@ struct workload {
     std::int32_t fetch_bytes = 16 * 1024;                ///< of a partition
     bool finishing = false;                              ///< nothing new is produced
     std::deque<producer_state> producers;
-    unsigned storage_errors = 0;  ///< answered since the broker started last
 };
 
 /// What a consumer remembers when its host dies.

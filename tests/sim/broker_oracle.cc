@@ -29,17 +29,19 @@ std::string show(std::uint64_t value) {
 std::string describe(const statistics& counts) {
     return fmt::format(
         "  {} records acknowledged, {} read, {} audits, {} batches looked for on the device\n"
-        "  {} batches sent again, {} refused, broker started again {} times, {} starts failed, "
+        "  {} batches sent again, {} refused, {} for a failed disk, broker started again {} times, "
+        "{} starts failed, "
         "{} graceful stops\n",
         counts.acknowledged, counts.consumed, counts.audits, counts.durability_checks,
-        counts.retried, counts.refused, counts.broker_starts, counts.failed_starts,
-        counts.graceful_stops);
+        counts.retried, counts.refused, counts.storage_errors, counts.broker_starts,
+        counts.failed_starts, counts.graceful_stops);
 }
 
 statistics& statistics::operator+=(const statistics& other) noexcept {
     acknowledged += other.acknowledged;
     retried += other.retried;
     refused += other.refused;
+    storage_errors += other.storage_errors;
     consumed += other.consumed;
     audits += other.audits;
     broker_starts += other.broker_starts;

@@ -17,6 +17,7 @@ struct statistics {
     std::uint64_t acknowledged = 0;       ///< records
     std::uint64_t retried = 0;            ///< batches whose fate was unknown or bad
     std::uint64_t refused = 0;            ///< batches answered with an error
+    std::uint64_t storage_errors = 0;     ///< of these, because the disk failed
     std::uint64_t consumed = 0;           ///< records, by consumers and audits
     std::uint64_t audits = 0;             ///< whole logs read from the start
     std::uint64_t broker_starts = 0;      ///< after the first

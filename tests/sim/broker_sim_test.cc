@@ -48,6 +48,7 @@ TEST_SUITE("sim/broker") {
         const auto result = sim::explore(1000, 30, rough, broker_scenario(counts));
         show(result, counts);
         CHECK(counts.retried > 100);
+        CHECK(counts.storage_errors > 20);
         CHECK(result.faults.injected(sim::fault::write_error) > 0);
         CHECK(result.faults.injected(sim::fault::sync_error) > 0);
         CHECK(result.faults.injected(sim::fault::no_space) > 0);

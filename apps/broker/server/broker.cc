@@ -197,6 +197,12 @@ void broker::register_metrics() {
             &log_metrics::appends_refused);
     of_logs("weir_broker_log_stops", "Failed writes and syncs, each of which stopped a log.",
             &log_metrics::stops);
+    of_logs("weir_broker_log_reopens", "Logs that took appends again after a stop.",
+            &log_metrics::reopens);
+    of_logs("weir_broker_log_reopens_failed", "Tries to reopen a log that failed.",
+            &log_metrics::reopens_failed);
+    gauge("weir_broker_logs_stopped", "Logs that refuse appends until they are reopened.",
+          [this] { return _store ? static_cast<double>(_store->stopped_logs()) : 0.0; });
     of_logs("weir_broker_disk_read_bytes", "Bytes that fetches read from the device.",
             &log_metrics::disk_read_bytes);
     of_logs("weir_broker_reads_ahead", "Reads of the device before anybody asked.",

@@ -38,7 +38,8 @@ net::admin_options admin_options_of(const broker_options& options) {
                      {"appended", "weir_broker_append_bytes", unit::bytes_per_second},
                      {"commits", "weir_broker_commits", unit::count_per_second},
                      {"waiting", "weir_broker_waiting_bytes", unit::bytes},
-                     {"stopped", "weir_broker_log_stops"}}});
+                     {"stopped now", "weir_broker_logs_stopped"},
+                     {"stops", "weir_broker_log_stops"}}});
     return admin;
 }
 

@@ -11,9 +11,14 @@
 namespace weir::broker {
 
 future<> log::recover_segments() {
-    _segments = co_await recover(_directory, _options, _metrics);
-    _end_offset = _segments.empty() ? 0 : _segments.back()->next_offset;
-    _next_offset = _end_offset;
+    segment_list found = co_await recover(_directory, _options, _metrics, _end_offset);
+    const std::int64_t end = found.empty() ? 0 : found.back()->next_offset;
+    if (end < _end_offset) {
+        throw error("recover", _directory + " (acknowledged records are missing)", errc::corrupt);
+    }
+    _segments = std::move(found);
+    _end_offset = end;
+    _next_offset = end;
 }
 
 std::int64_t log::start_offset() const noexcept {
@@ -116,11 +121,15 @@ future<> log::reopen() {
         co_await old->close().then_wrapped([](future<> closed) { std::move(closed).ignore(); });
     }
     _roll_due = false;
-    const std::int64_t acknowledged = _end_offset;
-    co_await recover_segments();
-    if (_end_offset < acknowledged) {
-        _end_offset = acknowledged;
-        throw error("reopen", _directory + " (acknowledged records are missing)", errc::corrupt);
+    std::exception_ptr failure;
+    try {
+        co_await recover_segments();
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    ++(failure ? _metrics.reopens_failed : _metrics.reopens);
+    if (failure) {
+        std::rethrow_exception(failure);
     }
     _failure = nullptr;
     notify();

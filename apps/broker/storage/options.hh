@@ -54,6 +54,8 @@ struct log_metrics {
     std::uint64_t rolls = 0;
     std::uint64_t seals_failed = 0;  ///< the next start walks such a segment
     std::uint64_t stops = 0;         ///< failed writes and syncs
+    std::uint64_t reopens = 0;       ///< ends of a stop
+    std::uint64_t reopens_failed = 0;
     std::uint64_t reads_from_memory = 0;
     std::uint64_t reads_from_disk = 0;
     std::uint64_t disk_read_bytes = 0;

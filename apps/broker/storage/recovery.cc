@@ -19,10 +19,11 @@ namespace {
 class segment_recovery {
   public:
     segment_recovery(std::string directory, std::int64_t base_offset, bool last,
-                     const log_options& options, log_metrics& metrics)
+                     std::int64_t acknowledged, const log_options& options, log_metrics& metrics)
         : _directory(std::move(directory)),
           _path(segment_path(_directory, base_offset, log_suffix)),
           _last(last),
+          _acknowledged(acknowledged),
           _options(options),
           _metrics(metrics),
           _found(std::make_unique<segment>()) {
@@ -109,6 +110,9 @@ class segment_recovery {
         if (_found->next_offset < _indexed_end) {
             throw damaged(end, "its index knows of more batches");
         }
+        if (_last && _found->next_offset < _acknowledged) {
+            throw damaged(end, "acknowledged records are missing");
+        }
         if (end == _file_size) {
             co_return;
         }
@@ -182,6 +186,7 @@ class segment_recovery {
     const std::string _directory;
     const std::string _path;
     const bool _last;
+    const std::int64_t _acknowledged;
     const log_options& _options;
     log_metrics& _metrics;
     std::unique_ptr<segment> _found;
@@ -206,11 +211,12 @@ future<std::vector<std::int64_t>> find_segments(std::string directory) {
 }  // namespace
 
 future<segment_list> recover(std::string directory, const log_options& options,
-                             log_metrics& metrics) {
+                             log_metrics& metrics, std::int64_t acknowledged) {
     segment_list segments;
     const std::vector<std::int64_t> bases = co_await find_segments(directory);
     for (const std::int64_t base : bases) {
-        segment_recovery each(directory, base, base == bases.back(), options, metrics);
+        segment_recovery each(directory, base, base == bases.back(), acknowledged, options,
+                              metrics);
         if (!segments.empty() && segments.back()->next_offset != base) {
             throw error(
                 "recover",

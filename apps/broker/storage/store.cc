@@ -12,6 +12,7 @@ namespace weir::broker {
 future<std::unique_ptr<store>> store::open(std::string directory, store_options options,
                                            owner_test owns) {
     options.log.check();
+    options.reopen.check();
     std::unique_ptr<store> opened(new store(std::move(directory), options));
     std::exception_ptr failure;
     try {
@@ -32,8 +33,8 @@ future<> store::open_all(owner_test owns) {
     for (const std::string& name : co_await io::list_directory(_directory)) {
         const auto which = partition_of_directory(name);
         if (which && owns(*which)) {
-            _logs[*which] =
-                co_await log::open(_directory + "/" + name, _options.log, _recent, &_ahead);
+            keep(*which,
+                 co_await log::open(_directory + "/" + name, _options.log, _recent, &_ahead));
         }
     }
 }
@@ -88,8 +89,13 @@ future<log*> store::make(topic_partition which) {
     if (!this_host().canary("missing-directory-sync")) {
         co_await io::sync_directory(_directory);
     }
-    auto made = co_await log::open(path, _options.log, _recent, &_ahead);
-    co_return (_logs[which] = std::move(made)).get();
+    co_return &keep(which, co_await log::open(path, _options.log, _recent, &_ahead));
+}
+
+log& store::keep(const topic_partition& which, std::unique_ptr<log> opened) {
+    log& kept = *(_logs[which] = std::move(opened));
+    _keeper.watch(kept);
+    return kept;
 }
 
 std::vector<topic_partition> store::partitions() const {
@@ -105,6 +111,7 @@ future<> store::close() {
     WEIR_ASSERT(!_closed);
     _closed = true;
     co_await _creations.close();
+    co_await _keeper.close();
     for (auto& each : _logs) {
         co_await each.second->close();
     }

@@ -8,12 +8,14 @@
 #include <vector>
 
 #include <broker/storage/log.hh>
+#include <broker/storage/log_keeper.hh>
 #include <broker/storage/names.hh>
 
 namespace weir::broker {
 
 struct store_options {
-    log_options log;  ///< of each partition
+    log_options log;        ///< of each partition
+    reopen_options reopen;  ///< of those that a failed write or sync has stopped
     /// Memory for recent batches, shared by the logs of the shard.
     std::size_t recent_bytes = std::size_t{16} << 20;
     /// Memory for what is read from the device before a consumer asks for it, likewise.
@@ -48,6 +50,8 @@ class store {
 
     /// The counters of all logs, added up.
     log_metrics metrics() const noexcept;
+    /// Logs that refuse appends until they are reopened.
+    std::size_t stopped_logs() const noexcept { return _keeper.stopped(); }
     const store_options& options() const noexcept { return _options; }
     /// Bytes that are held for consumers who have not asked for them yet.
     std::size_t read_ahead_bytes() const noexcept { return _ahead.used_bytes(); }
@@ -60,14 +64,17 @@ class store {
         : _directory(std::move(directory)),
           _options(options),
           _recent(options.recent_bytes),
-          _ahead(options.read_ahead_bytes) {}
+          _ahead(options.read_ahead_bytes),
+          _keeper(options.reopen) {}
     future<> open_all(owner_test owns);
     future<log*> make(topic_partition which);
+    log& keep(const topic_partition& which, std::unique_ptr<log> opened);
 
     const std::string _directory;
     const store_options _options;
     recent_memory _recent;
     read_ahead_memory _ahead;
+    log_keeper _keeper;
     std::map<topic_partition, std::unique_ptr<log>> _logs;
     std::map<topic_partition, std::vector<promise<>>> _being_made;
     bool _closed = false;
