@@ -72,12 +72,27 @@ future<std::unique_ptr<active_segment>> active_segment::resume(std::string direc
 
 future<> active_segment::make_room(std::uint64_t bytes) {
     const std::uint64_t needed = _end + bytes;
-    _metrics.commits_delayed += _zeroed < needed ? 1 : 0;
+    const bool unzeroed = bytes >= _options.unzeroed_commit_bytes;
+    _metrics.commits_delayed += _zeroed < needed && !unzeroed ? 1 : 0;
     while (_zeroed < needed) {
         if (!zeroing()) {
+            if (unzeroed) {
+                co_return co_await reserve(needed);
+            }
             _zeroing = zero_ahead(next_zeroed_end(needed));
         }
         co_await std::exchange(_zeroing, {});
+    }
+}
+
+// The kernel shows zeros where nothing was written yet, also after a power cut.
+future<> active_segment::reserve(std::uint64_t needed) {
+    const std::uint64_t from = std::max(_zeroed, _reserved);
+    if (from < needed) {
+        const std::uint64_t until = page_ceiling(std::max(
+            needed, std::min(from + _options.zero_ahead_max_bytes, _options.segment_bytes)));
+        co_await _file.allocate(from, until - from);
+        _reserved = until;
     }
 }
 
@@ -127,7 +142,7 @@ frozen_commit active_segment::freeze(std::span<const std::span<const std::byte>>
     for (const auto each : batches) {
         bytes += each.size();
     }
-    WEIR_ASSERT(_end + bytes <= _zeroed);
+    WEIR_ASSERT(_end + bytes <= std::max(_zeroed, _reserved));
     const std::uint64_t position = page_floor(_end);
     const std::size_t tail = _end - position;
     auto pages = std::make_shared<io::aligned_buffer>(io::aligned_buffer::unset(tail + bytes));
@@ -141,6 +156,7 @@ frozen_commit active_segment::freeze(std::span<const std::span<const std::byte>>
 
     frozen_commit frozen{pages, position, {pages->data() + tail, bytes}, _end};
     _end += bytes;
+    _zeroed = std::max(_zeroed, page_ceiling(_end));  // its last page ends with zeros
     const std::size_t new_tail = _end - page_floor(_end);
     std::memcpy(_tail_page.data(), to - new_tail, new_tail);
     return frozen;
@@ -149,8 +165,8 @@ frozen_commit active_segment::freeze(std::span<const std::span<const std::byte>>
 future<> active_segment::write(const frozen_commit& commit) {
     ++_metrics.commits;
     _metrics.commit_bytes += commit.pages->size();
-    if (_zeroed - _end < _step / 2 && !zeroing() &&
-        _zeroed < page_ceiling(_options.segment_bytes)) {
+    if (commit.batches.size() < _options.unzeroed_commit_bytes && _zeroed - _end < _step / 2 &&
+        !zeroing() && _zeroed < page_ceiling(_options.segment_bytes)) {
         _zeroing = zero_ahead(next_zeroed_end(_zeroed));
     }
     return _file.write(commit.position, commit.pages->span());

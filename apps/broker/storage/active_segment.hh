@@ -26,7 +26,8 @@ struct frozen_commit {
 };
 
 /// The file that a log appends to. It is zeroed ahead and that is synced before data enters: a
-/// write of data is one O_DIRECT|O_DSYNC write that changes no metadata.
+/// write of data is one O_DIRECT|O_DSYNC write that changes no metadata. A large write goes to
+/// space that is only reserved: what the sync of metadata costs is less than writing all twice.
 /// thread   one shard; one write() at a time
 class active_segment {
   public:
@@ -44,7 +45,7 @@ class active_segment {
     std::uint64_t end() const noexcept { return _end; }
     const std::string& path() const noexcept { return _file.path(); }
 
-    /// Waits until there is zeroed space for `bytes` more.
+    /// Waits until there is space for `bytes` more.
     /// fails    ENOSPC: nothing has changed, and it may be tried again; else as the disk does
     future<> make_room(std::uint64_t bytes);
     /// Copies batches, for which there is room, behind what has been frozen before.
@@ -65,13 +66,15 @@ class active_segment {
                    const log_options& options, log_metrics& metrics);
 
     future<> zero_ahead(std::uint64_t until);
+    future<> reserve(std::uint64_t needed);
     /// Whether zeroing is under way; forgets one that has ended.
     bool zeroing();
     std::uint64_t next_zeroed_end(std::uint64_t needed) const noexcept;
 
     io::file _file;  // O_DIRECT | O_DSYNC
     std::uint64_t _end;
-    std::uint64_t _zeroed;  // zeros are durable up to here
+    std::uint64_t _zeroed;        // zeros are durable up to here
+    std::uint64_t _reserved = 0;  // or behind _zeroed: space up to here is the file's
     std::uint64_t _step;
     future<> _zeroing;  // under way or failed; empty when there is none
     io::aligned_buffer _tail_page;

@@ -15,6 +15,8 @@ struct log_options {
     /// the log fills steps. A quiet partition holds no more disk than the first.
     std::uint64_t zero_ahead_min_bytes = std::uint64_t{64} << 10;
     std::uint64_t zero_ahead_max_bytes = std::uint64_t{4} << 20;
+    /// A commit of so many bytes is written to space that is reserved and not zeroed.
+    std::size_t unzeroed_commit_bytes = std::size_t{256} << 10;
     /// A larger batch is refused; Kafka's message.max.bytes.
     std::size_t max_batch_bytes = (std::size_t{1} << 20) + 12;
     /// One write to the device. Recovery takes a bad batch that valid ones follow farther than

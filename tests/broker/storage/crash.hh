@@ -43,6 +43,8 @@ class crash_run {
               io::sim::fault_plan faults)
         : _on(seed, with(faults), std::move(canaries)), _options(small_options()) {
         _options.segment_bytes = 24 << 10;
+        // All commits, some, or none go to space that is not zeroed.
+        _options.unzeroed_commit_bytes = std::size_t{1} << (seed % 3 * 12);
     }
 
     /// returns  the first promise that was broken

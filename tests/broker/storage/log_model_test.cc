@@ -20,6 +20,7 @@ class model_run {
         _recent_bytes = below(3) * below(100'000);
         _ahead_bytes = below(3) * below(200'000);
         _options.max_followed_readers = 1 + below(3);
+        _options.unzeroed_commit_bytes = 1 + below(10'000);
     }
 
     future<> run() {

@@ -193,11 +193,41 @@ TEST_SUITE("broker/storage/log") {
                 CHECK(to.metrics().zeroed_bytes == 0);
                 co_await to.append(batch_of(0, 1));
                 CHECK(to.metrics().zeroed_bytes == (64 << 10));
-                for (int i = 0; i < 40; ++i) {
-                    co_await to.append(batch_of(i, 1, 500 << 10));
+                for (int i = 0; i < 100; ++i) {
+                    co_await to.append(batch_of(i, 1, 200 << 10));
                 }
                 CHECK(to.metrics().zeroed_bytes > (19 << 20));
                 CHECK(to.metrics().zeroed_bytes < (32 << 20));
+            });
+        });
+    }
+
+    TEST_CASE("a large commit is not written twice: its space is reserved, not zeroed") {
+        bed on(12);
+        on.run([]() -> future<> {
+            log_options options;
+            options.segment_bytes = 4 << 20;
+            std::uint64_t count = 0;
+            co_await with_log("/data/t-0", options, [&count](log& to) -> future<> {
+                const auto append = [&](int times, std::size_t bytes) -> future<std::uint64_t> {
+                    const std::uint64_t before = to.metrics().zeroed_bytes;
+                    for (; times > 0; --times) {
+                        co_await to.append(batch_of(count++, 1, bytes));
+                    }
+                    co_return to.metrics().zeroed_bytes - before;
+                };
+                co_await append(1, 100);
+                // What the first one began to zero may still have been under way.
+                CHECK(co_await append(5, 500 << 10) < (1 << 20));
+                CHECK(co_await append(10, 100) > 0);
+                // Only what a new segment begins with.
+                CHECK(co_await append(20, 500 << 10) < (1 << 20));
+                CHECK(to.metrics().rolls > 1);
+                CHECK(co_await append(10, 20 << 10) > 0);
+                CHECK(co_await read_all(to, 0, 1 << 20) == numbers(0, count));
+            });
+            co_await with_log("/data/t-0", options, [&count](log& in) -> future<> {
+                CHECK(co_await read_all(in, 0, 1 << 20) == numbers(0, count));
             });
         });
     }
