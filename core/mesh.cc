@@ -151,10 +151,14 @@ void mesh_port::flush(lane& to) {
     }
     to.requests_out.publish(requests);
     to.replies_out.publish(replies);
+    nudge(to.peer);
+}
+
+void mesh_port::nudge(shard_id to) {
     if (_loses_bells && _owner.random() % 8 == 0) {
         return;  // the canary: published, and nobody is told
     }
-    shard& peer = _owner.owner().at(to.peer);
+    shard& peer = _owner.owner().at(to);
     ++_counters.bells_rung;
     if (peer.bell().ring(bell::bit_of(_owner.id()))) {
         ++_counters.wakeups;
@@ -177,6 +181,9 @@ void mesh_port::drain(std::uint64_t rung, instant until) {
     if ((bits & bell::foreign) != 0) {
         bits &= ~bell::foreign;
         drain_foreign();
+    }
+    for (bell_listener* const each : _listeners) {
+        each->rung(rung);
     }
     while (bits != 0) {
         const unsigned bit = static_cast<unsigned>(std::countr_zero(bits));

@@ -89,6 +89,17 @@ class foreign_work {
     virtual void run() noexcept = 0;
 };
 
+/// Told when peers ring: for what shards share beside calls, such as rings of a pipeline.
+/// thread   the shard's
+class bell_listener {
+  public:
+    /// bits   bell::bit_of() each peer that rang since the last time
+    virtual void rung(std::uint64_t bits) noexcept = 0;
+
+  protected:
+    ~bell_listener() = default;
+};
+
 /// One shard's end of the mesh: for each peer a ring of requests and one of replies out, whose
 /// memory is this shard's, and readers of the peer's two rings in.
 /// thread   the owning shard, except post() and try_post()
@@ -118,6 +129,12 @@ class mesh_port {
     /// Publishes requests and replies, rings the peers' bells, wakes those that sleep.
     /// returns  whether it woke one since the last time, which may need poller::submit()
     bool publish();
+
+    /// Rings the bell of `peer` at once: something was published that its listeners look for.
+    void nudge(shard_id peer);
+    /// Adds who is told when peers ring, nudges included.
+    void listen(bell_listener& added) { _listeners.push_back(&added); }
+    void stop_listening(bell_listener& gone) noexcept { std::erase(_listeners, &gone); }
 
     /// Has `work` run on this shard.
     /// returns  false when mesh_options::foreign_calls wait already; `work` was not taken
@@ -151,6 +168,7 @@ class mesh_port {
     const bool _loses_bells;                    // a canary
     std::vector<std::unique_ptr<lane>> _lanes;  // by peer; null for this shard
     std::vector<lane*> _touched;
+    std::vector<bell_listener*> _listeners;
     std::uint64_t _backlog = 0;
     bool _woke = false;
     mesh_counters _counters;

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include <weir/pipeline/stage.hh>
+
+namespace weir::pipeline {
+
+namespace {
+
+/// The elements between two kernels of a chain: as many as a batch, in memory that stays warm.
+class scratch {
+  public:
+    explicit scratch(const element_type& type) : _type(type) {
+        for (const column_type& each : type.columns) {
+            const auto alignment = std::max(each.alignment, line_pair);
+            _memory.emplace_back(static_cast<std::byte*>(::operator new(
+                                     each.size * max_batch, std::align_val_t(alignment))),
+                                 free_column{alignment});
+            _slots.push_back({_memory.back().get(), each.size});
+            _lanes.push_back({_memory.back().get(), each.size, nullptr});
+        }
+    }
+    const slot_lane* slots() const noexcept { return _slots.data(); }
+    const lane* lanes() const noexcept { return _lanes.data(); }
+    void destroy(std::size_t count) const noexcept {
+        if (_type.destroy != nullptr) {
+            _type.destroy(_slots.data(), count);
+        }
+    }
+
+  private:
+    struct free_column {
+        std::size_t alignment;
+        void operator()(std::byte* memory) const noexcept {
+            ::operator delete(memory, std::align_val_t(alignment));
+        }
+    };
+    const element_type& _type;
+    std::vector<std::unique_ptr<std::byte, free_column>> _memory;
+    std::vector<slot_lane> _slots;
+    std::vector<lane> _lanes;
+};
+
+/// Kernels of which none gives more than it gets: a batch passes through all of them at once.
+class chain_kernel final : public kernel {
+  public:
+    explicit chain_kernel(const std::vector<node_ptr>& nodes) {
+        for (const node_ptr& each : nodes) {
+            _kernels.push_back(each->make());
+        }
+        for (std::size_t i = 0; i + 1 < nodes.size(); ++i) {
+            _between.emplace_back(*nodes[i]->out);
+        }
+    }
+
+    kernel_step run(const lane* in, std::size_t n, const slot_lane* out,
+                    std::size_t room) override {
+        n = std::min({n, room, max_batch});
+        kernel_step whole{n, 0, nullptr};
+        const lane* from = in;
+        std::size_t count = n;
+        for (std::size_t i = 0; i < _kernels.size(); ++i) {
+            const bool last = i + 1 == _kernels.size();
+            kernel_step step =
+                _kernels[i]->run(from, count, last ? out : _between[i].slots(), max_batch);
+            if (i != 0) {
+                _between[i - 1].destroy(count);
+            }
+            if (step.failure) {
+                // The later the kernel, the earlier the element that it failed at.
+                whole.failure = std::move(step.failure);
+            }
+            count = step.produced;
+            if (!last) {
+                from = _between[i].lanes();
+            }
+        }
+        whole.produced = count;
+        return whole;
+    }
+
+  private:
+    std::vector<std::unique_ptr<kernel>> _kernels;
+    std::vector<scratch> _between;
+};
+
+}  // namespace
+
+std::unique_ptr<kernel> make_chain(const std::vector<node_ptr>& nodes) {
+    return nodes.size() == 1 ? nodes.front()->make() : std::make_unique<chain_kernel>(nodes);
+}
+
+}  // namespace weir::pipeline

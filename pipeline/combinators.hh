@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <concepts>
+#include <functional>
+#include <ranges>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include <weir/core/future.hh>
+#include <weir/pipeline/kernels.hh>
+#include <weir/pipeline/pipe.hh>
+
+// The words that pipelines are described with. Each builds one node of the graph, with a kernel
+// where it works, and says what it means for lists.
+namespace weir::pipeline {
+
+/// The elements of a map_async that does not keep their order.
+template <typename B>
+struct unordered {
+    B value;
+    friend bool operator==(const unordered&, const unordered&) = default;
+};
+
+namespace detail {
+
+template <typename A, typename Function>
+using given = std::decay_t<std::invoke_result_t<Function&, ref<A>>>;
+
+template <typename A, typename Function>
+constexpr void check_takes() {
+    static_assert(std::is_invocable_v<Function&, ref<A>>,
+                  "the function does not take the elements that come here: it gets const "
+                  "references (a pair or variant of them)");
+    static_assert(std::copy_constructible<Function>,
+                  "the function must be copyable: each copy of a stage has its own");
+}
+
+template <typename A, typename B>
+node work(std::string name) {
+    return node{.kind = node::form::work,
+                .name = std::move(name),
+                .in = &type_of<A>(),
+                .out = &type_of<B>(),
+                .fuses = true};
+}
+
+template <typename A, typename B, traits T>
+pipe<A, B, T> make_pipe(node graph, model_ptr<A, B> meaning) {
+    return {std::make_shared<const node>(std::move(graph)), std::move(meaning)};
+}
+
+template <typename A, typename B, typename Step>
+model_ptr<A, B> model_steps(Step step) {
+    // Each run over a list begins with the state as it was described.
+    return make_model<A, B>([step](listed<A> in) {
+        return make_ready_future<listed<B>>(for_each_listed<B>(in, step));
+    });
+}
+
+}  // namespace detail
+
+/// Elements as they come.
+inline auto id() {
+    return untyped{[]<typename A>() {
+        return detail::make_pipe<A, A, traits{}>(
+            node{.kind = node::form::id, .in = &type_of<A>(), .out = &type_of<A>()},
+            detail::make_model<A, A>(
+                [](listed<A> in) { return make_ready_future<listed<A>>(std::move(in)); }));
+    }};
+}
+
+/// `function` of each element. It must not depend on what it was called with before: see fold.
+template <typename Function>
+auto map(Function function) {
+    return untyped{[function]<typename A>() {
+        detail::check_takes<A, Function>();
+        using B = detail::given<A, Function>;
+        static_assert(!weir::detail::is_future<B>::value,
+                      "the function returns a future: use map_async");
+        node graph = detail::work<A, B>("map");
+        graph.make = [function] {
+            return std::make_unique<detail::map_kernel<A, B, Function>>(function);
+        };
+        return detail::make_pipe<A, B, traits{}>(
+            std::move(graph),
+            detail::model_steps<A, B>([function](ref<A> element, std::vector<B>& out) mutable {
+                out.push_back(B(function(element)));
+            }));
+    }};
+}
+
+/// What `function(state, element)` returns for each element; it changes the state.
+template <typename S, typename Function>
+auto fold(S initial, Function function) {
+    return untyped{[initial, function]<typename A>() {
+        static_assert(std::is_invocable_v<Function&, S&, ref<A>>,
+                      "the function of a fold takes a reference to the state and an element");
+        using B = std::decay_t<std::invoke_result_t<Function&, S&, ref<A>>>;
+        auto step = [state = initial, function](ref<A> element) mutable {
+            return B(function(state, element));
+        };
+        node graph = detail::work<A, B>("fold");
+        graph.make = [step] {
+            return std::make_unique<detail::map_kernel<A, B, std::decay_t<decltype(step)>>>(step);
+        };
+        return detail::make_pipe<A, B, traits{.stateful = true}>(
+            std::move(graph),
+            detail::model_steps<A, B>([step](ref<A> element, std::vector<B>& out) mutable {
+                out.push_back(step(element));
+            }));
+    }};
+}
+
+/// The state after `function(state, element)` was called with every element: one element, at the
+/// end, for an empty input too.
+template <typename S, typename Function>
+auto reduce(S initial, Function function) {
+    return untyped{[initial, function]<typename A>() {
+        static_assert(std::is_invocable_v<Function&, S&, ref<A>>,
+                      "the function of a reduce takes a reference to the state and an element");
+        node graph = detail::work<A, S>("reduce");
+        graph.fuses = false;
+        graph.make = [initial, function] {
+            return std::make_unique<detail::reduce_kernel<A, S, Function>>(initial, function);
+        };
+        return detail::make_pipe<A, S, traits{.yields = rate::once, .stateful = true}>(
+            std::move(graph), detail::make_model<A, S>([initial, function](listed<A> in) {
+                auto state = std::make_shared<S>(initial);
+                auto out = detail::for_each_listed<S>(
+                    in, [function, state](ref<A> element, std::vector<S>&) mutable {
+                        function(*state, element);
+                    });
+                if (!out.failure) {
+                    out.values.push_back(std::move(*state));
+                }
+                return make_ready_future<listed<S>>(std::move(out));
+            }));
+    }};
+}
+
+/// The elements for which `keep` is true.
+template <typename Predicate>
+auto filter(Predicate keep) {
+    return untyped{[keep]<typename A>() {
+        detail::check_takes<A, Predicate>();
+        static_assert(std::predicate<Predicate&, ref<A>>, "a filter's function returns a bool");
+        node graph = detail::work<A, A>("filter");
+        graph.make = [keep] { return std::make_unique<detail::filter_kernel<A, Predicate>>(keep); };
+        return detail::make_pipe<A, A, traits{.yields = rate::any}>(
+            std::move(graph),
+            detail::model_steps<A, A>([keep](ref<A> element, std::vector<A>& out) mutable {
+                if (keep(element)) {
+                    out.push_back(shape<A>::copy(element));
+                }
+            }));
+    }};
+}
+
+/// The elements of the range that `function` makes of each element. The range may be longer than
+/// any ring; a view may look into the element, which stays until the range ends.
+template <typename Function>
+auto flat_map(Function function) {
+    return untyped{[function]<typename A>() {
+        detail::check_takes<A, Function>();
+        using range = detail::given<A, Function>;
+        static_assert(std::ranges::input_range<range>, "a flat_map's function returns a range");
+        using B = std::ranges::range_value_t<range>;
+        node graph = detail::work<A, B>("flat_map");
+        graph.fuses = false;
+        graph.make = [function] {
+            return std::make_unique<detail::flat_map_kernel<A, B, Function>>(function);
+        };
+        return detail::make_pipe<A, B, traits{.yields = rate::any}>(
+            std::move(graph),
+            detail::model_steps<A, B>([function](ref<A> element, std::vector<B>& out) mutable {
+                auto range = function(element);
+                for (auto&& each : range) {
+                    out.push_back(B(each));
+                }
+            }));
+    }};
+}
+
+/// Vectors of `size` elements; the last may be shorter.
+inline auto window(std::size_t size) {
+    return untyped{[size = std::max<std::size_t>(size, 1)]<typename A>() {
+        using B = std::vector<A>;
+        node graph = detail::work<A, B>("window");
+        graph.fuses = false;
+        graph.make = [size] { return std::make_unique<detail::window_kernel<A>>(size); };
+        return detail::make_pipe<A, B, traits{.yields = rate::any, .stateful = true}>(
+            std::move(graph), detail::make_model<A, B>([size](listed<A> in) {
+                listed<B> out{{}, in.failure};
+                for (std::size_t i = 0; i < in.values.size(); ++i) {
+                    if (i % size == 0 && (in.values.size() - i >= size || !in.failure)) {
+                        out.values.emplace_back();
+                    }
+                    if (i / size < out.values.size()) {
+                        out.values.back().push_back(std::move(in.values[i]));
+                    }
+                }
+                return make_ready_future<listed<B>>(std::move(out));
+            }));
+    }};
+}
+
+/// What the futures of `function` give, in the order of the elements, with up to `window` (at
+/// most max_batch, and the capacity of the rings) of them under way.
+template <typename Function>
+auto map_async(std::size_t window, Function function) {
+    return untyped{[window, function]<typename A>() {
+        detail::check_takes<A, Function>();
+        using F = std::invoke_result_t<Function&, ref<A>>;
+        static_assert(weir::detail::is_future<F>::value,
+                      "the function of a map_async returns a future");
+        using B = typename F::value_type;
+        node graph = detail::work<A, B>("map_async");
+        graph.kind = node::form::async;
+        graph.fuses = false;
+        graph.window = std::max<std::size_t>(window, 1);
+        graph.make_async = [function] {
+            return std::make_unique<detail::map_async_kernel<A, B, Function>>(function);
+        };
+        return detail::make_pipe<A, B, traits{}>(
+            std::move(graph), detail::make_model<A, B>([function](listed<A> in) {
+                return detail::model_async<A, B>(function, std::move(in));
+            }));
+    }};
+}
+
+/// As map_async, but results come as soon as they are there: an element that takes long holds
+/// nobody up.
+template <typename Function>
+auto map_unordered(std::size_t window, Function function) {
+    return untyped{[window, function]<typename A>() {
+        const auto ordered = map_async(window, function).template of<A>();
+        node graph = *ordered.graph();
+        graph.name = "map_unordered";
+        graph.ordered = false;
+        using B = typename std::decay_t<decltype(ordered)>::result;
+        return detail::make_pipe<A, B, traits{.ordered = false}>(std::move(graph),
+                                                                 ordered.meaning());
+    }};
+}
+
+/// The same pipeline under a name of its own, for pictures and for placement.
+template <combinator P>
+auto named(std::string name, const P& what) {
+    if constexpr (detail::is_pipe<P>) {
+        node graph = *what.graph();
+        graph.name = std::move(name);
+        return P(std::make_shared<const node>(std::move(graph)), what.meaning());
+    } else {
+        return untyped{[name, what]<typename A>() { return named(name, what.template of<A>()); }};
+    }
+}
+
+}  // namespace weir::pipeline

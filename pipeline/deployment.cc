@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/pipeline/deployment.hh>
+
+#include <utility>
+
+#include <weir/core/call.hh>
+#include <weir/core/host.hh>
+#include <weir/core/mesh.hh>
+#include <weir/core/when.hh>
+
+namespace weir::pipeline {
+
+/// The stages and rings of one shard. Made, used and destroyed there.
+class deployment::part final : bell_listener {
+  public:
+    part(const plan& laid, shard_id own) : _plan(laid), _own(own), _stages(laid.stages.size()) {}
+    ~part() { this_shard().port().stop_listening(*this); }
+
+    // Building takes a step for each thing that another shard's part must have ready before.
+
+    void make_rings(std::vector<output*>& rings) {
+        _rings.resize(_plan.stages.size());
+        for_own([&](unsigned index, const stage_plan& planned) {
+            if (planned.out != nullptr) {
+                _rings[index] = std::make_unique<output>(*planned.out, planned.capacity,
+                                                         planned.readers, planned.feedback);
+                rings[index] = _rings[index].get();
+            }
+        });
+    }
+    void make_stages(const std::vector<output*>& rings) {
+        for_own([&](unsigned index, const stage_plan& planned) {
+            const view_context context{
+                [&rings](unsigned stage) -> output& { return *rings[stage]; },
+                [&](ring_view& leaf, unsigned writer) {
+                    _leaves.push_back({&leaf, writer, index});
+                }};
+            _stages[index] = make_stage(planned, rings[index], context);
+        });
+    }
+    /// Enters the gates of readers of our rings; both parts stand still.
+    void join_leaves(const part& readers) {
+        for (const leaf& each : readers._leaves) {
+            if (_plan.stages[each.writer].shard != _own) {
+                continue;
+            }
+            each.reading->join();
+            meet(each.writer, each.reader);
+        }
+    }
+    void meet_writers() {
+        for (const leaf& each : _leaves) {
+            meet(each.reader, each.writer);
+            _stages[each.reader]->add_leaf(*each.reading);
+        }
+        this_shard().port().listen(*this);
+    }
+    void start() {
+        for_each_stage([](stage& each) { each.start(); });
+    }
+
+    future<> until_ended() {
+        for (const auto& each : _stages) {
+            if (each) {
+                co_await each->until_ended();
+            }
+        }
+    }
+    void free_rings() { _rings.clear(); }
+
+    stage& at(unsigned index) noexcept { return *_stages[index]; }
+
+    std::vector<stage_sample> sample() {
+        std::vector<stage_sample> samples;
+        for_own([&](unsigned index, const stage_plan&) {
+            const stage& each = *_stages[index];
+            samples.push_back({.stage = index, .counted = each.counters(), .over = each.over()});
+            stage_sample& taken = samples.back();
+            if (output* const ring = _stages[index]->ring(); ring != nullptr) {
+                taken.cursor = ring->cursor();
+                taken.queued = ring->queued();
+            } else {
+                taken.cursor = static_cast<sequence>(taken.counted.elements) - 1;
+            }
+        });
+        return samples;
+    }
+
+  private:
+    struct leaf {
+        ring_view* reading;
+        unsigned writer;
+        unsigned reader;
+    };
+
+    template <typename Fn>
+    void for_own(Fn fn) {
+        for (unsigned index = 0; index < _plan.stages.size(); ++index) {
+            if (_plan.stages[index].shard == _own) {
+                fn(index, _plan.stages[index]);
+            }
+        }
+    }
+    template <typename Fn>
+    void for_each_stage(Fn fn) {
+        for (const auto& each : _stages) {
+            if (each) {
+                fn(*each);
+            }
+        }
+    }
+
+    /// Our stage tells `other` when it moves.
+    void meet(unsigned ours, unsigned other) {
+        if (_plan.stages[other].shard == _own) {
+            _stages[ours]->add_neighbour(*_stages[other]);
+        } else {
+            _stages[ours]->add_neighbour(_plan.stages[other].shard);
+            _peers |= bell::bit_of(_plan.stages[other].shard);
+        }
+    }
+
+    void rung(std::uint64_t bits) noexcept override {
+        if ((bits & _peers) != 0) {
+            for_each_stage([](stage& each) { each.wake(); });
+        }
+    }
+
+    std::unique_ptr<stage> make_stage(const stage_plan& planned, output* to,
+                                      const view_context& context) const {
+        const deploy_options& options = _plan.options;
+        switch (planned.kind) {
+            case stage_plan::form::source:
+                return std::make_unique<source_stage>(planned, options, *to,
+                                                      _plan.what.make_source());
+            case stage_plan::form::work:
+                return std::make_unique<work_stage>(planned, options, *to,
+                                                    make_view(*planned.in, context),
+                                                    make_chain(planned.nodes));
+            case stage_plan::form::async:
+                return std::make_unique<async_stage>(planned, options, *to,
+                                                     make_view(*planned.in, context));
+            case stage_plan::form::sink:
+                return std::make_unique<sink_stage>(
+                    planned, options, make_view(*planned.in, context), _plan.what.make_sink());
+        }
+        __builtin_unreachable();
+    }
+
+    const plan& _plan;
+    const shard_id _own;
+    std::uint64_t _peers = 0;
+    std::vector<leaf> _leaves;
+    std::vector<std::unique_ptr<output>> _rings;  // by stage; go before the stages' gates
+    std::vector<std::unique_ptr<stage>> _stages;  // by stage
+};
+
+deployment::deployment(plan laid)
+    : _plan(std::make_unique<const plan>(std::move(laid))),
+      _parts(this_host().shard_count()),
+      _rings(_plan->stages.size()) {}
+
+deployment::~deployment() {
+    WEIR_ASSERT(_joined);
+}
+
+/// Calls `fn(shard, part&)` on each shard that has a part, and waits for all.
+template <typename Fn>
+future<> deployment::on_parts(Fn fn) {
+    std::vector<future<>> calls;
+    for (shard_id to = 0; to < _parts.size(); ++to) {
+        if (_parts[to]) {
+            calls.push_back(on(to, [this, to, fn] { return fn(*_parts[to]); }));
+        }
+    }
+    co_await when_all_succeed(std::move(calls));
+}
+
+future<> deployment::build() {
+    std::vector<bool> used(_parts.size());
+    for (const stage_plan& each : _plan->stages) {
+        used[each.shard] = true;
+    }
+    for (shard_id to = 0; to < _parts.size(); ++to) {
+        if (used[to]) {
+            co_await on(to, [this, to] { _parts[to] = std::make_unique<part>(*_plan, to); });
+        }
+    }
+    co_await on_parts([this](part& each) { each.make_rings(_rings); });
+    co_await on_parts([this](part& each) { each.make_stages(_rings); });
+    co_await on_parts([this](part& each) {
+        for (const auto& readers : _parts) {
+            if (readers) {
+                each.join_leaves(*readers);
+            }
+        }
+    });
+    co_await on_parts([](part& each) { each.meet_writers(); });
+    co_await on_parts([](part& each) { each.start(); });
+}
+
+future<> deployment::join() {
+    co_await on_parts([](part& each) { return each.until_ended(); });
+    const unsigned sink = static_cast<unsigned>(_plan->stages.size()) - 1;
+    const shard_id last = _plan->stages[sink].shard;
+    std::exception_ptr failure = co_await on(last, [this, sink, last] {
+        return static_cast<sink_stage&>(_parts[last]->at(sink)).failure();
+    });
+    // Rings look at their readers' gates as they go, so all of them go first.
+    co_await on_parts([](part& each) { each.free_rings(); });
+    for (shard_id to = 0; to < _parts.size(); ++to) {
+        if (_parts[to]) {
+            co_await on(to, [this, to] { _parts[to].reset(); });
+        }
+    }
+    _joined = true;
+    if (failure) {
+        std::rethrow_exception(std::move(failure));
+    }
+}
+
+/// Calls `fn(source_stage&)` on its shard.
+template <typename Fn>
+future<> deployment::with_source(Fn fn) {
+    const shard_id first = _plan->stages[0].shard;
+    return on(first, [this, first, fn] {
+        if (_parts[first]) {
+            fn(static_cast<source_stage&>(_parts[first]->at(0)));
+        }
+    });
+}
+
+future<> deployment::stop() {
+    return with_source([](source_stage& from) { from.stop(); });
+}
+future<> deployment::pause() {
+    return with_source([](source_stage& from) { from.pause(); });
+}
+future<> deployment::resume() {
+    return with_source([](source_stage& from) { from.resume(); });
+}
+
+future<std::vector<stage_sample>> deployment::sample() {
+    std::vector<stage_sample> all;
+    for (shard_id to = 0; to < _parts.size(); ++to) {
+        auto some = co_await on(to, [this, to] {
+            return _parts[to] ? _parts[to]->sample() : std::vector<stage_sample>();
+        });
+        all.insert(all.end(), std::make_move_iterator(some.begin()),
+                   std::make_move_iterator(some.end()));
+    }
+    co_return all;
+}
+
+future<std::unique_ptr<deployment>> deploy(program what, deploy_options options) {
+    std::unique_ptr<deployment> made(
+        new deployment(lay_out(std::move(what), std::move(options), this_host().shard_count())));
+    co_await made->build();
+    co_return made;
+}
+
+future<> run(program what, deploy_options options) {
+    const auto deployed = co_await deploy(std::move(what), std::move(options));
+    co_await deployed->join();
+}
+
+}  // namespace weir::pipeline

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include <weir/core/future.hh>
+#include <weir/pipeline/plan.hh>
+#include <weir/pipeline/stage.hh>
+
+namespace weir::pipeline {
+
+/// What a stage has done and how full its ring is, at one moment.
+struct stage_sample {
+    unsigned stage = 0;  ///< in plan::stages
+    stage_counters counted{};
+    sequence cursor = -1;    ///< the last element it published; a sink: the last it took
+    std::size_t queued = 0;  ///< elements in its ring that some reader has yet to release
+    bool over = false;
+};
+
+/// A program that runs: a part of it on each shard that has stages. It ends when its source does,
+/// when a stage fails, or when it is stopped; then join() must be awaited before it goes.
+/// thread   the shard that deployed it
+class deployment {
+  public:
+    deployment(const deployment&) = delete;
+    deployment& operator=(const deployment&) = delete;
+    /// Joined by now (asserted).
+    ~deployment();
+
+    /// Waits for the end of every stage and frees all rings.
+    /// fails    as the element that comes first of those that failed, or as the sink did
+    future<> join();
+    /// The source gives no more; what it gave still comes out.
+    future<> stop();
+    /// The source gives nothing until resume(); what it gave still comes out.
+    future<> pause();
+    future<> resume();
+
+    /// What was deployed: stages, shards, streams.
+    const plan& laid_out() const noexcept { return *_plan; }
+    /// Asks every part for what its stages have done.
+    /// cost     a call to each shard; the stages don't notice
+    future<std::vector<stage_sample>> sample();
+
+  private:
+    friend future<std::unique_ptr<deployment>> deploy(program what, deploy_options options);
+    class part;
+
+    explicit deployment(plan laid);
+    future<> build();
+    template <typename Fn>
+    future<> on_parts(Fn fn);
+    template <typename Fn>
+    future<> with_source(Fn fn);
+
+    std::unique_ptr<const plan> _plan;
+    std::vector<std::unique_ptr<part>> _parts;  // by shard; null where there are no stages
+    std::vector<output*> _rings;                // by stage; null for the sink
+    bool _joined = false;
+};
+
+/// Lays a program out on this host's shards and starts it.
+/// fails    weir::error malformed, as lay_out() does
+/// thread   any shard; it is the deployment's home
+future<std::unique_ptr<deployment>> deploy(program what, deploy_options options = {});
+
+/// Deploys a program and waits for its end.
+future<> run(program what, deploy_options options = {});
+
+}  // namespace weir::pipeline

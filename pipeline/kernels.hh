@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <ranges>
+#include <utility>
+#include <vector>
+
+#include <weir/pipeline/element.hh>
+#include <weir/pipeline/kernel.hh>
+
+// The kernels behind the combinators, with their types.
+namespace weir::pipeline::detail {
+
+template <typename T>
+inline constexpr bool leaf = shape<T>::leaf;
+
+/// One out per one in: a map, and a fold, whose function changes the state that it holds.
+template <typename A, typename B, typename Function>
+class map_kernel final : public kernel {
+  public:
+    explicit map_kernel(Function function) : _function(std::move(function)) {}
+
+    kernel_step run(const lane* in, std::size_t n, const slot_lane* out,
+                    std::size_t room) override {
+        n = std::min(n, room);
+        std::size_t i = 0;
+        try {
+            if constexpr (leaf<A> && leaf<B>) {
+                if (in->picked == nullptr && in->stride == sizeof(A)) {
+                    // Side by side on both ends: a loop that the compiler can see through.
+                    const auto* const from = reinterpret_cast<const A*>(in->base);
+                    auto* const to = reinterpret_cast<B*>(out->base);
+                    for (; i < n; ++i) {
+                        std::construct_at(to + i, _function(from[i]));
+                    }
+                    return {n, n, nullptr};
+                }
+            }
+            for (; i < n; ++i) {
+                shape<B>::store(out, i, B(_function(shape<A>::load(in, i))));
+            }
+        } catch (...) {
+            return {i, i, std::current_exception()};
+        }
+        return {n, n, nullptr};
+    }
+
+  private:
+    Function _function;
+};
+
+template <typename A, typename Predicate>
+class filter_kernel final : public kernel {
+  public:
+    explicit filter_kernel(Predicate keep) : _keep(std::move(keep)) {}
+
+    kernel_step run(const lane* in, std::size_t n, const slot_lane* out,
+                    std::size_t room) override {
+        kernel_step done;
+        try {
+            for (; done.consumed < n && done.produced < room; ++done.consumed) {
+                const ref<A> element = shape<A>::load(in, done.consumed);
+                if (_keep(element)) {
+                    shape<A>::store(out, done.produced, shape<A>::copy(element));
+                    ++done.produced;
+                }
+            }
+        } catch (...) {
+            done.failure = std::current_exception();
+        }
+        return done;
+    }
+
+  private:
+    Predicate _keep;
+};
+
+/// Emits the elements of the range that its function makes of each one, and may stop anywhere.
+template <typename A, typename B, typename Function>
+class flat_map_kernel final : public kernel {
+    using range = std::decay_t<std::invoke_result_t<Function&, ref<A>>>;
+
+  public:
+    explicit flat_map_kernel(Function function) : _function(std::move(function)) {}
+
+    kernel_step run(const lane* in, std::size_t n, const slot_lane* out,
+                    std::size_t room) override {
+        kernel_step done;
+        try {
+            for (; done.consumed < n; ++done.consumed) {
+                if (!_range) {
+                    _range.emplace(_function(shape<A>::load(in, done.consumed)));
+                    _next.emplace(std::ranges::begin(*_range));
+                }
+                for (; *_next != std::ranges::end(*_range); ++*_next) {
+                    if (done.produced == room) {
+                        return done;
+                    }
+                    shape<B>::store(out, done.produced, B(**_next));
+                    ++done.produced;
+                }
+                _next.reset();
+                _range.reset();
+            }
+        } catch (...) {
+            done.failure = std::current_exception();
+        }
+        return done;
+    }
+
+  private:
+    Function _function;
+    std::optional<range> _range;  // of the element that is being taken apart
+    std::optional<std::ranges::iterator_t<range>> _next;
+};
+
+/// Emits the state once, at the end.
+template <typename A, typename S, typename Function>
+class reduce_kernel final : public kernel {
+  public:
+    reduce_kernel(S initial, Function function)
+        : _state(std::move(initial)), _function(std::move(function)) {}
+
+    kernel_step run(const lane* in, std::size_t n, const slot_lane*, std::size_t) override {
+        std::size_t i = 0;
+        try {
+            for (; i < n; ++i) {
+                _function(_state, shape<A>::load(in, i));
+            }
+        } catch (...) {
+            return {i, 0, std::current_exception()};
+        }
+        return {n, 0, nullptr};
+    }
+    kernel_step finish(const slot_lane* out, std::size_t) override {
+        if (std::exchange(_given, true)) {
+            return {};
+        }
+        shape<S>::store(out, 0, std::move(_state));
+        return {0, 1, nullptr};
+    }
+
+  private:
+    S _state;
+    Function _function;
+    bool _given = false;
+};
+
+/// Collects `size` elements at a time; the last window may be short.
+template <typename A>
+class window_kernel final : public kernel {
+  public:
+    explicit window_kernel(std::size_t size) : _size(size) {}
+
+    kernel_step run(const lane* in, std::size_t n, const slot_lane* out,
+                    std::size_t room) override {
+        kernel_step done;
+        try {
+            for (; done.consumed < n && done.produced < room; ++done.consumed) {
+                _window.push_back(shape<A>::copy(shape<A>::load(in, done.consumed)));
+                if (_window.size() == _size) {
+                    emit(out, done);
+                }
+            }
+        } catch (...) {
+            done.failure = std::current_exception();
+        }
+        return done;
+    }
+    kernel_step finish(const slot_lane* out, std::size_t) override {
+        kernel_step done;
+        if (!_window.empty()) {
+            emit(out, done);
+        }
+        return done;
+    }
+
+  private:
+    void emit(const slot_lane* out, kernel_step& done) {
+        shape<std::vector<A>>::store(out, done.produced, std::move(_window));
+        ++done.produced;
+        _window = {};
+    }
+
+    const std::size_t _size;
+    std::vector<A> _window;
+};
+
+/// Starts futures; each result goes where its ticket says.
+template <typename A, typename B, typename Function>
+class map_async_kernel final : public async_kernel {
+  public:
+    explicit map_async_kernel(Function function) : _function(std::move(function)) {}
+
+    void start(const lane* in, std::size_t i, std::size_t ticket, async_results& to) override {
+        future<B> result = futurize(_function, shape<A>::load(in, i));
+        if (result.available()) {
+            finish(std::move(result), ticket, to);
+        } else {
+            std::move(result)
+                .then_wrapped(
+                    [ticket, &to](future<B> ended) { finish(std::move(ended), ticket, to); })
+                .ignore();
+        }
+    }
+
+  private:
+    static void finish(future<B> result, std::size_t ticket, async_results& to) {
+        if (result.failed()) {
+            to.completed(ticket, result.take_failure());
+        } else {
+            shape<B>::store(to.place(ticket), 0, result.take());
+            to.completed(ticket, nullptr);
+        }
+    }
+
+    Function _function;
+};
+
+}  // namespace weir::pipeline::detail

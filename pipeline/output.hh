@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <vector>
+
+#include <weir/core/sequencer.hh>
+#include <weir/pipeline/element.hh>
+
+namespace weir::pipeline {
+
+/// The ring that a stage writes: one sequencer, a column of slots for each column of the element.
+/// It lies on the stage's shard, and so do its elements until they are destroyed.
+/// thread   the stage's, unless said otherwise
+class output {
+  public:
+    /// capacity  elements, a power of two
+    /// readers   that will join
+    /// feedback  of those, the ones that stand before the stage in a loop
+    output(const element_type& type, std::size_t capacity, std::size_t readers,
+           std::size_t feedback);
+    ~output();
+    output(const output&) = delete;
+    output& operator=(const output&) = delete;
+
+    /// Claims up to `n` consecutive slots that lie side by side.
+    /// into     a lane for each column
+    /// returns  how many
+    std::size_t claim(std::size_t n, slot_lane* into);
+    /// Gives the `n` newest claimed slots back, unpublished; they hold no elements.
+    void unclaim(std::size_t n) noexcept { _order.unclaim(n); }
+    /// Shows the `n` oldest claimed elements to the readers.
+    void publish(std::size_t n) noexcept { _order.publish(n); }
+    /// The slot of the claimed element `offset` after the last published one.
+    void slot(std::size_t offset, slot_lane* into) const noexcept;
+    /// Destroys an element that was constructed and won't be published.
+    void drop(std::size_t offset) noexcept;
+    /// Ends the stream behind what was published.
+    void close(std::exception_ptr failure) noexcept;
+    /// Destroys what every reader has released.
+    void reclaim() noexcept;
+    /// Whether all readers have left but those that feed the stage itself: nobody wants more.
+    bool abandoned() const noexcept { return _order.gates() <= _feedback; }
+
+    void join(ring_gate& reader);
+
+    const element_type& type() const noexcept { return _type; }
+    std::size_t capacity() const noexcept { return _order.capacity(); }
+    std::size_t claimed() const noexcept { return _order.claimed(); }
+    /// returns  elements published and not released by every reader, as far as the stage knows
+    std::size_t queued() const noexcept { return _order.held().count; }
+    /// thread   any; only a sample
+    sequence cursor() const noexcept { return _order.cursor(); }
+
+    // For readers, on their own shards.
+
+    /// Whether the stream is over for one whose next element is `next`.
+    bool ended(sequence next) const noexcept {
+        // Pairs with the release in close(): end and failure were written before.
+        return _closed.load(std::memory_order_acquire) && next > _order.end();
+    }
+    /// What the stream ended with; null after a good end. Only once ended().
+    const std::exception_ptr& failure() const noexcept { return _failure; }
+    /// Where the elements of `column` lie: slot 0, and the bytes of an element.
+    const std::byte* column(std::size_t at) const noexcept { return _columns[at].get(); }
+    std::size_t mask() const noexcept { return _order.capacity() - 1; }
+
+  private:
+    struct free_column {
+        std::size_t alignment;
+        void operator()(std::byte* memory) const noexcept {
+            ::operator delete(memory, std::align_val_t(alignment));
+        }
+    };
+
+    void destroy(sequence_range range) noexcept;
+    void lanes(sequence at, slot_lane* into) const noexcept;
+
+    const element_type& _type;
+    std::vector<std::unique_ptr<std::byte, free_column>> _columns;
+    std::vector<slot_lane> _scratch;  // for destroy(): allocates nothing while it runs
+    std::exception_ptr _failure;
+    std::atomic<bool> _closed{false};
+    const std::size_t _feedback;
+    sequencer _order;
+};
+
+}  // namespace weir::pipeline

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Everything that a program needs to describe, model and deploy pipelines.
+#include <weir/pipeline/combinators.hh>
+#include <weir/pipeline/deployment.hh>
+#include <weir/pipeline/ends.hh>
+#include <weir/pipeline/shapes.hh>

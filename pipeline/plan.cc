@@ -1,0 +1,346 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/pipeline/plan.hh>
+
+#include <algorithm>
+#include <bit>
+#include <set>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include <weir/core/error.hh>
+
+namespace weir::pipeline {
+
+namespace {
+
+using form = stream::form;
+
+stream_ptr make(stream described) {
+    return std::make_shared<const stream>(std::move(described));
+}
+
+/// Some columns of a stream, without a view where the stream has them apart.
+stream_ptr slice(const stream_ptr& of, std::size_t first, std::size_t columns) {
+    if (first == 0 && columns == of->columns) {
+        return of;
+    }
+    if (of->kind == form::slice) {
+        return slice(of->of[0], of->first + first, columns);
+    }
+    if (of->kind == form::zip) {
+        const std::size_t left = of->of[0]->columns;
+        if (first + columns <= left) {
+            return slice(of->of[0], first, columns);
+        }
+        if (first >= left) {
+            return slice(of->of[1], first - left, columns);
+        }
+    }
+    return make({.kind = form::slice, .columns = columns, .of = {of}, .first = first});
+}
+
+stream_ptr zip(const stream_ptr& left, const stream_ptr& right) {
+    return make(
+        {.kind = form::zip, .columns = left->columns + right->columns, .of = {left, right}});
+}
+
+/// The elements that are dealt to one part. Parts of a zip are zips of parts, and what was dealt
+/// in the same way lies apart already.
+stream_ptr part(const stream_ptr& of, dealing deal, std::size_t which) {
+    if (of->kind == form::zip) {
+        return zip(part(of->of[0], deal, which), part(of->of[1], deal, which));
+    }
+    if (of->kind == form::dealt && of->deal.parts == deal.parts && of->deal.block == deal.block) {
+        return of->of[which];
+    }
+    if (of->kind == form::part && of->deal.block == 1 && deal.block == 1) {
+        const dealing both{of->deal.parts * deal.parts, 1};
+        return part(of->of[0], both, of->which + which * of->deal.parts);
+    }
+    return make(
+        {.kind = form::part, .columns = of->columns, .of = {of}, .which = which, .deal = deal});
+}
+
+bool contains(const stream& whole, const stream* searched) {
+    return &whole == searched || std::ranges::any_of(whole.of, [&](const stream_ptr& each) {
+        return contains(*each, searched);
+    });
+}
+
+class planner {
+  public:
+    planner(plan& into, unsigned shards) : _plan(into), _shards(shards) {}
+
+    void lay_all() {
+        const program& what = _plan.what;
+        const stream_ptr from = add(
+            {.kind = stage_plan::form::source, .name = what.source_name, .out = what.body->in}, 0);
+        unsigned turn = 1;
+        const stream_ptr to = lay(what.body, from, turn, 0);
+        add({.kind = stage_plan::form::sink, .name = what.sink_name, .in = to}, turn);
+        for (std::size_t i = 0; i < _plan.stages.size(); ++i) {
+            count_readers(static_cast<unsigned>(i));
+        }
+        check_names();
+    }
+
+  private:
+    /// Of a ring: the copies of a sharded stage divide what one would have.
+    std::size_t capacity() const {
+        return std::bit_ceil((_plan.options.capacity + _split - 1) / _split);
+    }
+
+    shard_id choose(const std::string& name, unsigned turn, unsigned copy) {
+        _names.insert(name);
+        const placement& where = _plan.options.where;
+        const auto named = where.named.find(name);
+        if (named != where.named.end()) {
+            return (named->second + copy) % _shards;
+        }
+        const unsigned step = where.how == placement::policy::pack ? copy : turn;
+        return (where.base + step) % _shards;
+    }
+
+    stream_ptr add(stage_plan added, unsigned turn) {
+        added.shard = choose(added.name, turn, added.copy);
+        const std::size_t minimum = std::bit_ceil(_least_capacity);
+        added.capacity = std::max(capacity(), minimum);
+        const auto index = static_cast<unsigned>(_plan.stages.size());
+        const std::size_t columns = added.out == nullptr ? 0 : added.out->columns.size();
+        _plan.stages.push_back(std::move(added));
+        _sealed.push_back(false);
+        return make({.kind = form::ring, .columns = columns, .stage = index});
+    }
+
+    stream_ptr lay(const node_ptr& what, const stream_ptr& in, unsigned& turn, unsigned copy) {
+        switch (what->kind) {
+            case node::form::id:
+                return in;
+            case node::form::work:
+                return lay_work(what, in, turn, copy);
+            case node::form::async:
+                return add({.kind = stage_plan::form::async,
+                            .name = what->name,
+                            .copy = copy,
+                            .in = in,
+                            .nodes = {what},
+                            .out = what->out},
+                           turn++);
+            case node::form::sequence: {
+                const stream_ptr middle = lay(what->of[0], in, turn, copy);
+                return lay(what->of[1], middle, turn, copy);
+            }
+            case node::form::both: {
+                const std::size_t left = what->of[0]->in->columns.size();
+                const std::size_t right = what->of[1]->in->columns.size();
+                const stream_ptr first = lay(what->of[0], slice(in, 0, left), turn, copy);
+                return zip(first, lay(what->of[1], slice(in, left, right), turn, copy));
+            }
+            case node::form::fanout: {
+                seal(*in);
+                const stream_ptr first = lay(what->of[0], in, turn, copy);
+                return zip(first, lay(what->of[1], in, turn, copy));
+            }
+            case node::form::choose:
+            case node::form::merge:
+                return lay_choice(what, in, turn, copy);
+            case node::form::shard:
+                return lay_shards(what, in, turn, copy);
+            case node::form::key_shard:
+                return lay_key_shards(what, in, turn, copy);
+            case node::form::loop:
+                return lay_loop(what, in, turn, copy);
+        }
+        __builtin_unreachable();
+    }
+
+    // A neighbour on the same shard that nobody else reads takes the kernel in.
+    stream_ptr lay_work(const node_ptr& what, const stream_ptr& in, unsigned& turn, unsigned copy) {
+        if (_plan.options.fuse && what->fuses && in->kind == form::ring && !_sealed[in->stage]) {
+            stage_plan& before = _plan.stages[in->stage];
+            if (before.kind == stage_plan::form::work && !before.tags && !before.copies &&
+                before.nodes.back()->fuses && before.copy == copy &&
+                choose(what->name, turn, copy) == before.shard) {
+                before.nodes.push_back(what);
+                before.name += "+" + what->name;
+                before.out = what->out;
+                ++turn;
+                return make(
+                    {.kind = form::ring, .columns = what->out->columns.size(), .stage = in->stage});
+            }
+        }
+        return add({.name = what->name, .copy = copy, .in = in, .nodes = {what}, .out = what->out},
+                   turn++);
+    }
+
+    stream_ptr lay_choice(const node_ptr& what, const stream_ptr& in, unsigned& turn,
+                          unsigned copy) {
+        seal(*in);
+        const bool tagged = what->kind == node::form::choose;
+        stream merged{.kind = form::merge,
+                      .columns = what->out->columns.size(),
+                      .of = {slice(in, 0, 1)},
+                      .tagged = tagged};
+        std::size_t first = 1;
+        for (std::size_t which = 0; which < 2; ++which) {
+            const std::size_t columns = what->of[which]->in->columns.size();
+            merged.of.push_back(
+                lay(what->of[which], branch(in, first, columns, which), turn, copy));
+            first += columns;
+        }
+        return make(std::move(merged));
+    }
+
+    static stream_ptr branch(const stream_ptr& of, std::size_t first, std::size_t columns,
+                             std::size_t which) {
+        return make(
+            {.kind = form::branch, .columns = columns, .of = {of}, .first = first, .which = which});
+    }
+
+    // Copy k begins k stages later than the first, so that copies lie on different shards.
+    template <typename Input>
+    std::vector<stream_ptr> lay_copies(const node_ptr& what, unsigned& turn, unsigned copy,
+                                       Input input) {
+        const std::size_t split = std::exchange(_split, _split * what->deal.parts);
+        std::vector<stream_ptr> outputs;
+        unsigned last = turn;
+        for (std::size_t k = 0; k < what->deal.parts; ++k) {
+            unsigned own = turn + static_cast<unsigned>(k);
+            const auto index =
+                copy * static_cast<unsigned>(what->deal.parts) + static_cast<unsigned>(k);
+            outputs.push_back(lay(what->of[0], input(k), own, index));
+            last = std::max(last, own);
+        }
+        turn = last;
+        _split = split;
+        return outputs;
+    }
+
+    stream_ptr lay_shards(const node_ptr& what, const stream_ptr& in, unsigned& turn,
+                          unsigned copy) {
+        seal(*in);
+        auto outputs =
+            lay_copies(what, turn, copy, [&](std::size_t k) { return part(in, what->deal, k); });
+        return make({.kind = form::dealt,
+                     .columns = what->out->columns.size(),
+                     .of = std::move(outputs),
+                     .deal = what->deal});
+    }
+
+    stream_ptr lay_key_shards(const node_ptr& what, const stream_ptr& in, unsigned& turn,
+                              unsigned copy) {
+        seal(*in);
+        const stream_ptr tags = add({.name = what->name,
+                                     .copy = copy,
+                                     .in = in,
+                                     .nodes = {what},
+                                     .out = &type_of<tag>(),
+                                     .tags = true},
+                                    turn++);
+        const stream_ptr tagged = zip(tags, in);
+        stream merged{.kind = form::merge, .columns = what->out->columns.size(), .of = {tags}};
+        for (const stream_ptr& each : lay_copies(what, turn, copy, [&](std::size_t k) {
+                 return branch(tagged, 1, in->columns, k);
+             })) {
+            merged.of.push_back(each);
+        }
+        return make(std::move(merged));
+    }
+
+    // The rings of a loop hold what is fed back and at least one element more: the one that is
+    // being made while its predecessor is still looked at.
+    stream_ptr lay_loop(const node_ptr& what, const stream_ptr& in, unsigned& turn, unsigned copy) {
+        seal(*in);
+        const std::size_t least =
+            std::exchange(_least_capacity, std::max(_least_capacity, what->initial.count + 1));
+        const std::size_t fed = what->initial.columns.size();
+        auto back = std::make_shared<stream>();
+        back->kind = form::delayed;
+        back->columns = fed;
+        back->initial = what->initial.count;
+        back->values = what->initial.columns.data();
+        const element_type& inner = *what->of[0]->in;
+        for (std::size_t i = 0; i < fed; ++i) {
+            back->sizes.push_back(inner.columns[inner.columns.size() - fed + i].size);
+        }
+        const stream_ptr both = lay(what->of[0], zip(in, back), turn, copy);
+        const std::size_t given = what->out->columns.size();
+        stream_ptr again = slice(both, given, fed);
+        if (contains(*again, back.get())) {
+            // What is fed back is what was fed back: someone must hold it meanwhile.
+            again = add({.name = what->name,
+                         .copy = copy,
+                         .in = again,
+                         .nodes = {what},
+                         .out = what->copied,
+                         .copies = true},
+                        turn++);
+        }
+        back->of = {again};
+        _least_capacity = least;
+        return slice(both, 0, given);
+    }
+
+    // Whoever reads it directly no longer reads it alone.
+    void seal(const stream& shared) {
+        if (shared.kind == form::ring) {
+            _sealed[shared.stage] = true;
+        }
+    }
+
+    void count_readers(unsigned stage) {
+        if (_plan.stages[stage].in) {
+            visit_rings(*_plan.stages[stage].in, [&](const stream& ring, bool fed_back) {
+                ++_plan.stages[ring.stage].readers;
+                _plan.stages[ring.stage].feedback += fed_back ? 1 : 0;
+            });
+        }
+    }
+
+    void check_names() const {
+        for (const auto& [name, shard] : _plan.options.where.named) {
+            const bool known = _names.contains(name);
+            if (!known || shard >= _shards) {
+                throw error("place",
+                            known ? fmt::format("{} on shard {} of {}", name, shard, _shards)
+                                  : fmt::format("{}: no stage of that name", name),
+                            errc::malformed);
+            }
+        }
+    }
+
+    plan& _plan;
+    const unsigned _shards;
+    std::size_t _split = 1;
+    std::size_t _least_capacity = 1;
+    std::vector<bool> _sealed;  // by stage: no kernel may be fused to its end
+    std::set<std::string> _names;
+};
+
+}  // namespace
+
+void visit_rings(const stream& read, const std::function<void(const stream&, bool)>& visit,
+                 bool fed_back) {
+    if (read.kind == form::ring) {
+        visit(read, fed_back);
+    }
+    for (const stream_ptr& each : read.of) {
+        visit_rings(*each, visit, fed_back || read.kind == form::delayed);
+    }
+}
+
+plan lay_out(program what, deploy_options options, unsigned shards) {
+    if (options.capacity == 0 || options.batch == 0 || options.batch > max_batch ||
+        options.where.base >= shards) {
+        throw error("deploy",
+                    fmt::format("capacity {}, batch {}, base shard {} of {}", options.capacity,
+                                options.batch, options.where.base, shards),
+                    errc::malformed);
+    }
+    plan laid{std::move(what), std::move(options), {}};
+    planner(laid, shards).lay_all();
+    return laid;
+}
+
+}  // namespace weir::pipeline

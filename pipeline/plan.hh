@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <weir/core/shard.hh>
+#include <weir/pipeline/graph.hh>
+
+namespace weir::pipeline {
+
+/// Which shard a stage goes to.
+struct placement {
+    enum class policy : std::uint8_t {
+        spread,  ///< stage s goes to shard (base + s) mod shards
+        pack,    ///< all on the base, where neighbours fuse
+    };
+    policy how = policy::spread;
+    shard_id base = 0;
+    /// Stages by name, before all else; copy k of a sharded stage goes to (that + k) mod shards.
+    std::map<std::string, shard_id> named{};
+};
+
+/// How a program is laid out on a host.
+struct deploy_options {
+    placement where{};
+    std::size_t capacity = 1024;  ///< elements of a ring, rounded up to a power of two
+    std::size_t batch = 64;       ///< elements that a stage handles at once, 1..max_batch
+    /// Looks for elements in vain before a stage waits for a bell. More is faster and busier.
+    unsigned polls = 200;
+    bool fuse = true;  ///< neighbours on a shard become one stage
+};
+
+/// One stage as it will run.
+struct stage_plan {
+    enum class form : std::uint8_t { source, work, async, sink };
+
+    form kind = form::work;
+    std::string name{};
+    shard_id shard = 0;
+    unsigned copy = 0;                  ///< which of the copies of a sharded stage
+    stream_ptr in{};                    ///< null for the source
+    std::vector<node_ptr> nodes{};      ///< several where neighbours fused
+    const element_type* out = nullptr;  ///< null for the sink
+    std::size_t capacity = 0;
+    std::size_t readers = 0;   ///< of its ring
+    std::size_t feedback = 0;  ///< of those, the ones that stand before it in a loop
+    bool tags = false;         ///< its only node is a key_shard, whose tags it makes
+    bool copies = false;       ///< its only node is a loop, whose feedback it copies
+};
+
+/// A program laid out: stages, and the streams that they read. Plain data, for every shard.
+struct plan {
+    program what;
+    deploy_options options;
+    std::vector<stage_plan> stages;  ///< the source first, the sink last
+};
+
+/// Lays a program out on shards 0..shards-1.
+/// fails    weir::error malformed: an option out of range, a name or shard that does not exist
+plan lay_out(program what, deploy_options options, unsigned shards);
+
+/// Calls `visit(ring, fed_back)` for each gate that a reader of the stream has in a ring.
+/// fed_back  whether the reader stands before the ring, in a loop
+void visit_rings(const stream& read, const std::function<void(const stream&, bool)>& visit,
+                 bool fed_back = false);
+
+}  // namespace weir::pipeline

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <new>
+#include <utility>
+#include <vector>
+
+#include <weir/pipeline/combinators.hh>
+
+// The combinators that lay pipelines side by side, in a circle, or out in copies. None of them
+// copies an element: they are views of the rings that are there.
+namespace weir::pipeline {
+
+namespace detail {
+
+template <typename>
+inline constexpr bool is_pair = false;
+template <typename A, typename B>
+inline constexpr bool is_pair<std::pair<A, B>> = true;
+template <typename>
+inline constexpr bool is_either = false;
+template <typename A, typename B>
+inline constexpr bool is_either<std::variant<A, B>> = true;
+
+template <traits S, traits T>
+constexpr void check_side_by_side() {
+    static_assert(S.yields == T.yields && S.yields != rate::any,
+                  "rate: pipelines side by side must give one element for each, or both one at "
+                  "the end; a filter, flat_map or window can't stand here");
+    static_assert(S.ordered && T.ordered,
+                  "order: what comes unordered can't be put beside anything");
+}
+template <traits S, traits T>
+constexpr void check_choice() {
+    static_assert(S.yields == rate::one && T.yields == rate::one,
+                  "rate: each side of a choice must give one element for each; a filter, "
+                  "flat_map, window or reduce can't stand here");
+    static_assert(S.ordered && T.ordered,
+                  "order: what comes unordered can't be put back in the order of its input");
+}
+template <traits T>
+constexpr void check_sharded() {
+    static_assert(T.yields == rate::one,
+                  "rate: a sharded pipeline must give one element for each; a filter, flat_map, "
+                  "window or reduce can't stand here");
+    static_assert(T.ordered,
+                  "order: what comes unordered can't be put back in the order of its input");
+}
+
+template <typename A, typename B>
+node shaped(node::form kind, const char* name, std::vector<node_ptr> of) {
+    return node{
+        .kind = kind, .name = name, .in = &type_of<A>(), .out = &type_of<B>(), .of = std::move(of)};
+}
+
+/// Values in columns, as rings hold them.
+template <typename S>
+constants hold(const std::vector<S>& values) {
+    struct held {
+        std::vector<slot_lane> lanes;
+        std::size_t count = 0;
+        ~held() {
+            for (std::size_t i = 0; i < count; ++i) {
+                shape<S>::destroy(lanes.data(), i);
+            }
+            for (std::size_t i = 0; i < lanes.size(); ++i) {
+                ::operator delete(lanes[i].base,
+                                  std::align_val_t(type_of<S>().columns[i].alignment));
+            }
+        }
+    };
+    auto owner = std::make_shared<held>();
+    constants result{.count = values.size()};
+    for (const column_type& each : type_of<S>().columns) {
+        auto* const base = static_cast<std::byte*>(
+            ::operator new(each.size * values.size(), std::align_val_t(each.alignment)));
+        owner->lanes.push_back({base, each.size});
+        result.columns.push_back(base);
+    }
+    for (const S& each : values) {
+        shape<S>::store(owner->lanes.data(), owner->count, S(each));
+        ++owner->count;
+    }
+    result.owner = std::move(owner);
+    return result;
+}
+
+}  // namespace detail
+
+/// One pipeline for the first half of each pair, one for the second.
+template <combinator P, combinator Q>
+auto both(const P& first, const Q& second) {
+    return untyped{[first, second]<typename AB>() {
+        static_assert(detail::is_pair<AB>, "both takes elements that are pairs");
+        using A = typename AB::first_type;
+        using B = typename AB::second_type;
+        const auto f = first.template of<A>();
+        const auto g = second.template of<B>();
+        using C = typename std::decay_t<decltype(f)>::result;
+        using D = typename std::decay_t<decltype(g)>::result;
+        constexpr traits S = std::decay_t<decltype(f)>::kept;
+        constexpr traits T = std::decay_t<decltype(g)>::kept;
+        detail::check_side_by_side<S, T>();
+        return detail::make_pipe<AB, std::pair<C, D>, detail::side_by_side(S, T)>(
+            detail::shaped<AB, std::pair<C, D>>(node::form::both, "both", {f.graph(), g.graph()}),
+            detail::make_model<AB, std::pair<C, D>>(
+                [f = f.meaning(), g = g.meaning()](listed<AB> in) {
+                    return detail::model_both<A, B, C, D>(f, g, std::move(in));
+                }));
+    }};
+}
+
+/// Two pipelines for the same elements; their results as pairs.
+template <combinator P, combinator Q>
+auto fanout(const P& first, const Q& second) {
+    return untyped{[first, second]<typename A>() {
+        const auto f = first.template of<A>();
+        const auto g = second.template of<A>();
+        using C = typename std::decay_t<decltype(f)>::result;
+        using D = typename std::decay_t<decltype(g)>::result;
+        constexpr traits S = std::decay_t<decltype(f)>::kept;
+        constexpr traits T = std::decay_t<decltype(g)>::kept;
+        detail::check_side_by_side<S, T>();
+        return detail::make_pipe<A, std::pair<C, D>, detail::side_by_side(S, T)>(
+            detail::shaped<A, std::pair<C, D>>(node::form::fanout, "fanout",
+                                               {f.graph(), g.graph()}),
+            detail::make_model<A, std::pair<C, D>>(
+                [f = f.meaning(), g = g.meaning()](listed<A> in) {
+                    return detail::model_fanout<A, C, D>(f, g, std::move(in));
+                }));
+    }};
+}
+
+/// One pipeline for the left elements, one for the right ones; their results stay apart.
+template <combinator P, combinator Q>
+auto choose(const P& left, const Q& right) {
+    return untyped{[left, right]<typename AB>() {
+        static_assert(detail::is_either<AB>, "choose takes elements that are an either");
+        using A = std::variant_alternative_t<0, AB>;
+        using B = std::variant_alternative_t<1, AB>;
+        const auto f = left.template of<A>();
+        const auto g = right.template of<B>();
+        using C = typename std::decay_t<decltype(f)>::result;
+        using D = typename std::decay_t<decltype(g)>::result;
+        constexpr traits S = std::decay_t<decltype(f)>::kept;
+        constexpr traits T = std::decay_t<decltype(g)>::kept;
+        detail::check_choice<S, T>();
+        using Out = either<C, D>;
+        return detail::make_pipe<AB, Out, detail::side_by_side(S, T)>(
+            detail::shaped<AB, Out>(node::form::choose, "choose", {f.graph(), g.graph()}),
+            detail::make_model<AB, Out>([f = f.meaning(), g = g.meaning()](listed<AB> in) {
+                const auto put = [](auto side, auto&& value, std::vector<Out>& out) {
+                    out.emplace_back(side, std::forward<decltype(value)>(value));
+                };
+                return detail::model_choice<Out, A, B, C, D>(f, g, put, std::move(in));
+            }));
+    }};
+}
+
+/// One pipeline for the left elements, one for the right ones, with results of one type.
+template <combinator P, combinator Q>
+auto merge(const P& left, const Q& right) {
+    return untyped{[left, right]<typename AB>() {
+        static_assert(detail::is_either<AB>, "merge takes elements that are an either");
+        using A = std::variant_alternative_t<0, AB>;
+        using B = std::variant_alternative_t<1, AB>;
+        const auto f = left.template of<A>();
+        const auto g = right.template of<B>();
+        using C = typename std::decay_t<decltype(f)>::result;
+        static_assert(std::same_as<C, typename std::decay_t<decltype(g)>::result>,
+                      "both sides of a merge give elements of one type");
+        constexpr traits S = std::decay_t<decltype(f)>::kept;
+        constexpr traits T = std::decay_t<decltype(g)>::kept;
+        detail::check_choice<S, T>();
+        return detail::make_pipe<AB, C, detail::side_by_side(S, T)>(
+            detail::shaped<AB, C>(node::form::merge, "merge", {f.graph(), g.graph()}),
+            detail::make_model<AB, C>([f = f.meaning(), g = g.meaning()](listed<AB> in) {
+                const auto put = [](auto, C&& value, std::vector<C>& out) {
+                    out.push_back(std::move(value));
+                };
+                return detail::model_choice<C, A, B, C, C>(f, g, put, std::move(in));
+            }));
+    }};
+}
+
+/// N copies of a pipeline; element i goes to copy (i / block) % N. Copy k runs on shard
+/// (base + k) mod shards: of two, the even elements on one core and the odd ones on the other.
+/// block    elements that go to a copy in a row: more share cache lines less
+template <std::size_t N, combinator P>
+auto shard(const P& what, std::size_t block = 1) {
+    static_assert(N >= 1 && N <= 256, "1 to 256 copies");
+    return untyped{[what, block = std::max<std::size_t>(block, 1)]<typename A>() {
+        const auto f = what.template of<A>();
+        using B = typename std::decay_t<decltype(f)>::result;
+        constexpr traits T = std::decay_t<decltype(f)>::kept;
+        detail::check_sharded<T>();
+        static_assert(!T.stateful,
+                      "state: each copy would see only some of the elements; shard by key");
+        node graph = detail::shaped<A, B>(node::form::shard, "shard", {f.graph()});
+        graph.deal = {N, block};
+        return detail::make_pipe<A, B, T>(std::move(graph), f.meaning());
+    }};
+}
+
+/// N copies of a pipeline, each with its own state; `key(element) % N` says which one an element
+/// goes to. What has the same key meets the same state.
+template <std::size_t N, typename Key, combinator P>
+auto shard_by(Key key, const P& what) {
+    static_assert(N >= 1 && N <= 256, "1 to 256 copies");
+    return untyped{[key, what]<typename A>() {
+        static_assert(std::is_invocable_r_v<std::size_t, Key&, ref<A>>,
+                      "the key of an element is an unsigned number");
+        const auto f = what.template of<A>();
+        using B = typename std::decay_t<decltype(f)>::result;
+        constexpr traits T = std::decay_t<decltype(f)>::kept;
+        detail::check_sharded<T>();
+        auto tag_of = [key](ref<A> element) mutable {
+            return static_cast<tag>(static_cast<std::size_t>(key(element)) % N);
+        };
+        node graph = detail::shaped<A, B>(node::form::key_shard, "key", {f.graph()});
+        graph.deal = {N, 1};
+        graph.make = [tag_of] {
+            return std::make_unique<detail::map_kernel<A, tag, std::decay_t<decltype(tag_of)>>>(
+                tag_of);
+        };
+        return detail::make_pipe<A, B, T>(
+            std::move(graph), detail::make_model<A, B>([f = f.meaning(), tag_of](listed<A> in) {
+                return detail::model_key_shard<A, B>(f, tag_of, N, std::move(in));
+            }));
+    }};
+}
+
+/// Feeds the second half of what a pipeline gives back to it: element i goes in together with
+/// what came of element i - k, where k is the number of initial values, which come first. The
+/// pipeline works on up to k elements at a time.
+template <typename S, combinator P>
+auto loop(std::vector<S> initial, const P& what) {
+    WEIR_ASSERT(!initial.empty());
+    return untyped{[initial, what]<typename A>() {
+        const auto f = what.template of<std::pair<A, S>>();
+        using BS = typename std::decay_t<decltype(f)>::result;
+        static_assert(detail::is_pair<BS> && std::same_as<typename BS::second_type, S>,
+                      "a loop's pipeline gives pairs whose second half is what it is fed");
+        using B = typename BS::first_type;
+        constexpr traits T = std::decay_t<decltype(f)>::kept;
+        static_assert(T.yields == rate::one && T.ordered,
+                      "rate: a loop's pipeline gives one element for each, in order");
+        node graph = detail::shaped<A, B>(node::form::loop, "loop", {f.graph()});
+        graph.initial = detail::hold(initial);
+        graph.copied = &type_of<S>();
+        graph.make = [] {
+            const auto copy = [](ref<S> value) { return shape<S>::copy(value); };
+            return std::make_unique<detail::map_kernel<S, S, std::decay_t<decltype(copy)>>>(copy);
+        };
+        return detail::make_pipe<A, B, traits{.stateful = true}>(
+            std::move(graph), detail::make_model<A, B>([f = f.meaning(), initial](listed<A> in) {
+                return detail::model_loop<A, B, S>(f, initial, std::move(in));
+            }));
+    }};
+}
+
+}  // namespace weir::pipeline

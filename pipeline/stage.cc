@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/pipeline/stage.hh>
+
+#include <algorithm>
+#include <utility>
+
+#include <weir/core/mesh.hh>
+#include <weir/core/shard.hh>
+
+namespace weir::pipeline {
+
+stage::stage(const stage_plan& planned, const deploy_options& options)
+    : _planned(planned),
+      _batch(options.batch),
+      _polls_max(options.polls),
+      _until_ended(_ended.get_future()) {}
+
+stage::~stage() = default;
+
+void stage::start() {
+    this_shard().make_ready(*this);
+}
+
+void stage::wake() noexcept {
+    if (std::exchange(_idle, false)) {
+        _polls = 0;
+        this_shard().make_ready(*this);
+    }
+}
+
+void stage::add_neighbour(stage& local) {
+    if (&local != this && std::ranges::find(_local, &local) == _local.end()) {
+        _local.push_back(&local);
+    }
+}
+
+void stage::add_neighbour(shard_id remote) {
+    if (std::ranges::find(_remote, remote) == _remote.end()) {
+        _remote.push_back(remote);
+    }
+}
+
+void stage::run() noexcept {
+    ++_counters.runs;
+    bool moved = false;
+    progress last = progress::moved;
+    while (last == progress::moved) {
+        last = step();
+        moved |= last != progress::waiting;
+        if (need_preempt()) {
+            break;
+        }
+    }
+    for (ring_view* const each : _leaves) {
+        moved |= each->take_moved();
+    }
+    if (moved) {
+        _polls = 0;
+        tell_neighbours();
+    }
+    if (last == progress::ended) {
+        _over = true;
+        _ended.set_value();
+    } else if (last == progress::moved || need_preempt() || ++_polls <= _polls_max) {
+        // A view that stopped looking because of need_preempt() may have more: come back.
+        this_shard().make_ready(*this);
+    } else {
+        _idle = true;
+    }
+}
+
+void stage::tell_neighbours() noexcept {
+    for (stage* each : _local) {
+        each->wake();
+    }
+    for (const shard_id each : _remote) {
+        this_shard().port().nudge(each);
+    }
+}
+
+producing_stage::producing_stage(const stage_plan& planned, const deploy_options& options,
+                                 output& to)
+    : stage(planned, options), _out(to), _slots(to.type().columns.size()) {}
+
+work_stage::work_stage(const stage_plan& planned, const deploy_options& options, output& to,
+                       std::unique_ptr<view> from, std::unique_ptr<kernel> work)
+    : producing_stage(planned, options, to),
+      _in(std::move(from)),
+      _kernel(std::move(work)),
+      _lanes(_in->columns()) {}
+
+stage::progress work_stage::step() {
+    const std::size_t n = _in->ready(_batch);
+    if (n == 0) {
+        ++_counters.starved;
+        _out.reclaim();
+        if (_out.abandoned()) {
+            return end(nullptr);
+        }
+        return _in->ended() ? finish() : progress::waiting;
+    }
+    const std::size_t room = _out.claim(_batch, _slots.data());
+    if (room == 0) {
+        ++_counters.blocked;
+        return _out.abandoned() ? end(nullptr) : progress::waiting;
+    }
+    _in->gather(n, _lanes.data());
+    kernel_step done = _kernel->run(_lanes.data(), n, _slots.data(), room);
+    _out.unclaim(room - done.produced);
+    _out.publish(done.produced);
+    _in->release(done.consumed);
+    _counters.elements += done.consumed;
+    ++_counters.batches;
+    if (done.failure) {
+        return end(std::move(done.failure));
+    }
+    if (_out.abandoned()) {
+        return end(nullptr);
+    }
+    return done.consumed + done.produced != 0 ? progress::moved : progress::waiting;
+}
+
+stage::progress work_stage::finish() {
+    if (std::exception_ptr failure = _in->failure()) {
+        return end(std::move(failure));
+    }
+    const std::size_t room = _out.claim(_batch, _slots.data());
+    if (room == 0) {
+        ++_counters.blocked;
+        return _out.abandoned() ? end(nullptr) : progress::waiting;
+    }
+    kernel_step done;
+    try {
+        done = _kernel->finish(_slots.data(), room);
+    } catch (...) {
+        done.failure = std::current_exception();
+    }
+    _out.unclaim(room - done.produced);
+    _out.publish(done.produced);
+    return done.produced == room && !done.failure ? progress::moved : end(std::move(done.failure));
+}
+
+stage::progress work_stage::end(std::exception_ptr failure) {
+    _in->leave();
+    _out.close(std::move(failure));
+    return progress::ended;
+}
+
+source_stage::source_stage(const stage_plan& planned, const deploy_options& options, output& to,
+                           std::unique_ptr<source> from)
+    : producing_stage(planned, options, to), _source(std::move(from)) {}
+
+void source_stage::stop() noexcept {
+    if (!std::exchange(_stopped, true)) {
+        _source->stop();
+        _paused = false;
+        wake();
+    }
+}
+
+void source_stage::resume() noexcept {
+    _paused = false;
+    wake();
+}
+
+stage::progress source_stage::step() {
+    if (_waiting) {
+        _out.reclaim();
+        if (_out.abandoned()) {
+            stop();
+        }
+        return progress::waiting;
+    }
+    if (_closing) {
+        _out.close(std::move(_failure));
+        return progress::ended;
+    }
+    if (_failure) {
+        return end(std::move(_failure));
+    }
+    if (_paused) {
+        return progress::waiting;
+    }
+    const std::size_t room = _out.claim(_batch, _slots.data());
+    if (_stopped || _out.abandoned()) {
+        _out.unclaim(room);
+        return end(nullptr);
+    }
+    if (room == 0) {
+        ++_counters.blocked;
+        return progress::waiting;
+    }
+    source_step done;
+    std::exception_ptr failure;
+    try {
+        done = _source->fill(_slots.data(), room);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    _out.unclaim(room - done.produced);
+    _out.publish(done.produced);
+    _counters.elements += done.produced;
+    ++_counters.batches;
+    if (failure || done.ended) {
+        return end(std::move(failure));
+    }
+    if (done.produced != 0) {
+        return progress::moved;
+    }
+    ++_counters.starved;
+    return wait_for(_source->wait());
+}
+
+// The source is closed first, so that its failure can still be told.
+stage::progress source_stage::end(std::exception_ptr failure) {
+    _failure = std::move(failure);
+    _closing = true;
+    return wait_for(_source->close());
+}
+
+stage::progress source_stage::wait_for(future<> event) {
+    if (event.available() && !event.failed()) {
+        event.take();
+        return progress::moved;
+    }
+    _waiting = true;
+    std::move(event)
+        .then_wrapped([this](future<> ended) {
+            _waiting = false;
+            if (ended.failed()) {
+                std::exception_ptr failure = ended.take_failure();
+                if (!_failure) {
+                    _failure = std::move(failure);
+                }
+            } else {
+                ended.take();
+            }
+            wake();
+        })
+        .ignore();
+    return _waiting ? progress::waiting : progress::moved;
+}
+
+sink_stage::sink_stage(const stage_plan& planned, const deploy_options& options,
+                       std::unique_ptr<view> from, std::unique_ptr<sink> to)
+    : stage(planned, options), _in(std::move(from)), _sink(std::move(to)), _lanes(_in->columns()) {}
+
+stage::progress sink_stage::step() {
+    if (_waiting) {
+        return progress::waiting;
+    }
+    if (_closing) {
+        return progress::ended;
+    }
+    if (_failure) {
+        return end(std::move(_failure));
+    }
+    const std::size_t n = _in->ready(_batch);
+    if (n == 0) {
+        ++_counters.starved;
+        return _in->ended() ? end(_in->failure()) : progress::waiting;
+    }
+    _in->gather(n, _lanes.data());
+    std::size_t taken = 0;
+    try {
+        taken = _sink->take(_lanes.data(), n);
+    } catch (...) {
+        return end(std::current_exception());
+    }
+    _in->release(taken);
+    _counters.elements += taken;
+    ++_counters.batches;
+    if (taken == n) {
+        return progress::moved;
+    }
+    ++_counters.blocked;
+    return wait_for(_sink->wait());
+}
+
+stage::progress sink_stage::end(std::exception_ptr failure) {
+    _in->leave();
+    _failure = std::move(failure);
+    _closing = true;
+    return wait_for(_sink->close());
+}
+
+stage::progress sink_stage::wait_for(future<> event) {
+    if (event.available() && !event.failed()) {
+        event.take();
+        return progress::moved;
+    }
+    _waiting = true;
+    std::move(event)
+        .then_wrapped([this](future<> ended) {
+            _waiting = false;
+            if (ended.failed()) {
+                std::exception_ptr failure = ended.take_failure();
+                if (!_failure) {
+                    _failure = std::move(failure);
+                }
+            } else {
+                ended.take();
+            }
+            wake();
+        })
+        .ignore();
+    return _waiting ? progress::waiting : progress::moved;
+}
+
+}  // namespace weir::pipeline

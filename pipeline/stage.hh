@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <weir/core/future.hh>
+#include <weir/core/task.hh>
+#include <weir/pipeline/kernel.hh>
+#include <weir/pipeline/output.hh>
+#include <weir/pipeline/plan.hh>
+#include <weir/pipeline/view.hh>
+
+namespace weir::pipeline {
+
+/// What a stage has done; read by who watches, on the stage's own shard.
+struct stage_counters {
+    std::uint64_t elements = 0;  ///< taken, or made if it is a source
+    std::uint64_t batches = 0;
+    std::uint64_t runs = 0;     ///< times it had its turn
+    std::uint64_t starved = 0;  ///< found nothing to take
+    std::uint64_t blocked = 0;  ///< found no room for what it would give
+    duration service{};         ///< time spent in runs, sampled: see sampled_runs
+    std::uint64_t sampled_elements = 0;
+};
+
+/// A stage at work: a task of its shard that takes what is there, as far as there is room, and
+/// lets others run. It never blocks, so many of them share a shard, whatever their order.
+/// thread   its shard's
+class stage : public task {
+  public:
+    stage(const stage_plan& planned, const deploy_options& options);
+    virtual ~stage();
+
+    /// Runs for the first time.
+    void start();
+    /// A neighbour moved.
+    void wake() noexcept;
+    /// Ready when the stage has ended, for whatever reason; it has left all rings then.
+    future<> until_ended() { return std::move(_until_ended); }
+
+    /// Adds whom it tells that it moved: the stages around it.
+    void add_neighbour(stage& local);
+    void add_neighbour(shard_id remote);
+    /// Adds a leaf of its view: a view may give elements back that the stage never saw.
+    void add_leaf(ring_view& read) { _leaves.push_back(&read); }
+
+    const stage_plan& planned() const noexcept { return _planned; }
+    const stage_counters& counters() const noexcept { return _counters; }
+    bool over() const noexcept { return _over; }
+    /// Null for a sink.
+    virtual output* ring() noexcept { return nullptr; }
+
+  protected:
+    enum class progress : std::uint8_t { moved, waiting, ended };
+
+    /// Handles one batch.
+    virtual progress step() = 0;
+
+    stage_counters _counters;
+    const stage_plan& _planned;
+    const std::size_t _batch;
+
+  private:
+    void run() noexcept final;
+    void tell_neighbours() noexcept;
+
+    const unsigned _polls_max;
+    unsigned _polls = 0;
+    bool _idle = false;
+    bool _over = false;
+    std::vector<stage*> _local;
+    std::vector<shard_id> _remote;
+    std::vector<ring_view*> _leaves;
+    promise<> _ended;
+    future<> _until_ended;
+};
+
+/// What stages with a ring have in common.
+class producing_stage : public stage {
+  public:
+    producing_stage(const stage_plan& planned, const deploy_options& options, output& to);
+    output* ring() noexcept final { return &_out; }
+
+  protected:
+    output& _out;
+    std::vector<slot_lane> _slots;
+};
+
+/// A kernel, or a chain of them, between a view and a ring.
+class work_stage final : public producing_stage {
+  public:
+    work_stage(const stage_plan& planned, const deploy_options& options, output& to,
+               std::unique_ptr<view> from, std::unique_ptr<kernel> work);
+
+  private:
+    progress step() override;
+    progress finish();
+    progress end(std::exception_ptr failure);
+
+    const std::unique_ptr<view> _in;
+    const std::unique_ptr<kernel> _kernel;
+    std::vector<lane> _lanes;
+};
+
+/// Several futures at a time between a view and a ring, ordered or not.
+class async_stage final : public producing_stage, async_results {
+  public:
+    async_stage(const stage_plan& planned, const deploy_options& options, output& to,
+                std::unique_ptr<view> from);
+
+  private:
+    progress step() override;
+    const slot_lane* place(std::size_t ticket) noexcept override;
+    void completed(std::size_t ticket, std::exception_ptr fail) noexcept override;
+
+    bool begin();
+    bool settle();
+
+    struct flight {
+        bool done = false;
+        bool failed = false;
+        std::exception_ptr failure{};
+    };
+    flight& at(std::size_t ticket) noexcept { return _flights[ticket % _flights.size()]; }
+
+    const bool _ordered;
+    const std::unique_ptr<view> _in;
+    const std::unique_ptr<async_kernel> _kernel;
+    std::vector<lane> _lanes;
+    std::vector<flight> _flights;  // by ticket, round and round
+    std::size_t _oldest = 0;       // the first ticket whose element was not released
+    std::size_t _next = 0;         // the next ticket
+    std::size_t _pending = 0;      // tickets that are not completed
+    std::size_t _stored = 0;       // unordered: results stored and not published
+    bool _failed = false;          // unordered: the first failure ends it
+    std::exception_ptr _failure;
+};
+
+/// A source and its ring.
+class source_stage final : public producing_stage {
+  public:
+    source_stage(const stage_plan& planned, const deploy_options& options, output& to,
+                 std::unique_ptr<source> from);
+    /// Gives no more: the stream ends after what was given.
+    void stop() noexcept;
+    /// Gives nothing until resume().
+    void pause() noexcept { _paused = true; }
+    void resume() noexcept;
+
+  private:
+    progress step() override;
+    progress end(std::exception_ptr failure);
+    progress wait_for(future<> event);
+
+    const std::unique_ptr<source> _source;
+    bool _stopped = false;
+    bool _paused = false;
+    bool _waiting = false;
+    bool _closing = false;
+    std::exception_ptr _failure;
+};
+
+/// A view and a sink.
+class sink_stage final : public stage {
+  public:
+    sink_stage(const stage_plan& planned, const deploy_options& options, std::unique_ptr<view> from,
+               std::unique_ptr<sink> to);
+    /// What the whole pipeline failed with; null if it did not.
+    const std::exception_ptr& failure() const noexcept { return _failure; }
+
+  private:
+    progress step() override;
+    progress end(std::exception_ptr failure);
+    progress wait_for(future<> event);
+
+    const std::unique_ptr<view> _in;
+    const std::unique_ptr<sink> _sink;
+    std::vector<lane> _lanes;
+    bool _waiting = false;
+    bool _closing = false;
+    std::exception_ptr _failure;
+};
+
+/// One kernel out of several that follow one another, each one out per one in or less.
+std::unique_ptr<kernel> make_chain(const std::vector<node_ptr>& nodes);
+
+}  // namespace weir::pipeline

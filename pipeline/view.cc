@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <weir/pipeline/view.hh>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include <weir/core/shard.hh>
+
+namespace weir::pipeline {
+
+namespace {
+
+using views = std::vector<std::unique_ptr<view>>;
+
+/// Some columns of another view.
+class slice_view final : public view {
+  public:
+    slice_view(std::unique_ptr<view> of, std::size_t first, std::size_t columns)
+        : view(columns), _of(std::move(of)), _first(first), _lanes(_of->columns()) {}
+
+    std::size_t ready(std::size_t max) override { return _of->ready(max); }
+    std::size_t refresh(std::size_t max) override { return _of->refresh(max); }
+    void gather(std::size_t n, lane* into) override {
+        _of->gather(n, _lanes.data());
+        std::copy_n(_lanes.data() + _first, columns(), into);
+    }
+    void release(std::size_t n) override { _of->release(n); }
+    bool ended() override { return _of->ended(); }
+    std::exception_ptr failure() override { return _of->failure(); }
+    void leave() noexcept override { _of->leave(); }
+
+  private:
+    const std::unique_ptr<view> _of;
+    const std::size_t _first;
+    std::vector<lane> _lanes;
+};
+
+/// Two streams side by side, element by element.
+class zip_view final : public view {
+  public:
+    zip_view(std::unique_ptr<view> left, std::unique_ptr<view> right)
+        : view(left->columns() + right->columns()),
+          _left(std::move(left)),
+          _right(std::move(right)) {}
+
+    std::size_t ready(std::size_t max) override {
+        // Both are asked, whatever the first says: a side may have to pass over elements of the
+        // ring that the other one waits for.
+        const std::size_t left = _left->ready(max);
+        return std::min(left, _right->ready(max));
+    }
+    std::size_t refresh(std::size_t max) override {
+        return std::min(_left->refresh(max), _right->refresh(max));
+    }
+    void gather(std::size_t n, lane* into) override {
+        _left->gather(n, into);
+        _right->gather(n, into + _left->columns());
+    }
+    void release(std::size_t n) override {
+        _left->release(n);
+        _right->release(n);
+    }
+    // The shorter side ends the zip, the left one if they are equally long: so it is decided only
+    // when the left side has ended, or has an element that the right side lacks.
+    bool ended() override { return _left->ended() || (_left->ready(1) != 0 && _right->ended()); }
+    std::exception_ptr failure() override {
+        return _left->ended() ? _left->failure() : _right->failure();
+    }
+    void leave() noexcept override {
+        _left->leave();
+        _right->leave();
+    }
+
+  private:
+    const std::unique_ptr<view> _left;
+    const std::unique_ptr<view> _right;
+};
+
+/// Some of the elements of another view, which it looks through in order: those of one tag, or
+/// those that are dealt to one part where the ring itself can't be strided.
+class picking_view : public view {
+  public:
+    picking_view(std::unique_ptr<view> of, std::size_t first, std::size_t columns)
+        : view(columns),
+          _of(std::move(of)),
+          _first(first),
+          _lanes(_of->columns()),
+          _picked(columns * max_batch) {}
+
+    std::size_t ready(std::size_t max) override {
+        for (;;) {
+            const std::size_t seen = _of->ready(max_batch);
+            if (seen == 0) {
+                return 0;
+            }
+            _of->gather(seen, _lanes.data());
+            _count = 0;
+            for (std::size_t i = 0; i < seen && _count < max; ++i) {
+                if (mine(i, _lanes.data())) {
+                    _at[_count++] = static_cast<std::uint16_t>(i);
+                }
+            }
+            if (_count != 0) {
+                return _count;
+            }
+            skip(seen);
+            if (need_preempt()) {
+                return 0;  // and the stage, which sees that too, comes back
+            }
+        }
+    }
+    void gather(std::size_t n, lane* into) override {
+        for (std::size_t column = 0; column < columns(); ++column) {
+            const std::byte** const picked = _picked.data() + column * max_batch;
+            for (std::size_t i = 0; i < n; ++i) {
+                picked[i] = _lanes[_first + column].at(_at[i]);
+            }
+            into[column] = {nullptr, 0, picked};
+        }
+    }
+    void release(std::size_t n) override {
+        if (n != 0) {
+            skip(_at[n - 1] + std::size_t{1});
+            _count = 0;
+        }
+    }
+    bool ended() override { return _of->ended(); }
+    std::exception_ptr failure() override { return _of->failure(); }
+    void leave() noexcept override { _of->leave(); }
+
+  protected:
+    /// Whether the i-th element from the first that was not released is ours.
+    virtual bool mine(std::size_t i, const lane* lanes) const noexcept = 0;
+    virtual void skipped(std::size_t) noexcept {}
+
+  private:
+    void skip(std::size_t n) {
+        _of->release(n);
+        skipped(n);
+    }
+
+    const std::unique_ptr<view> _of;
+    const std::size_t _first;
+    std::vector<lane> _lanes;
+    std::vector<const std::byte*> _picked;
+    std::array<std::uint16_t, max_batch> _at{};  // places of our elements among those seen
+    std::size_t _count = 0;
+};
+
+class branch_view final : public picking_view {
+  public:
+    branch_view(std::unique_ptr<view> of, std::size_t first, std::size_t columns, std::size_t which)
+        : picking_view(std::move(of), first, columns), _which(which) {}
+
+  protected:
+    bool mine(std::size_t i, const lane* lanes) const noexcept override {
+        return shape<tag>::load(lanes, i) == _which;
+    }
+
+  private:
+    const std::size_t _which;
+};
+
+class part_view final : public picking_view {
+  public:
+    part_view(std::unique_ptr<view> of, std::size_t columns, dealing deal, std::size_t which)
+        : picking_view(std::move(of), 0, columns), _deal(deal), _which(which) {}
+
+  protected:
+    bool mine(std::size_t i, const lane*) const noexcept override {
+        return (_position + i) / _deal.block % _deal.parts == _which;
+    }
+    void skipped(std::size_t n) noexcept override { _position += n; }
+
+  private:
+    const dealing _deal;
+    const std::size_t _which;
+    std::size_t _position = 0;
+};
+
+/// Streams taken from in an order that others decide, element by element.
+class joining_view : public view {
+  public:
+    joining_view(views of, std::size_t first, std::vector<std::size_t> offsets, std::size_t columns)
+        : view(columns),
+          _of(std::move(of)),
+          _first(first),
+          _offsets(std::move(offsets)),
+          _available(_of.size()),
+          _used(_of.size()),
+          _picked((columns - first) * max_batch) {
+        for (const auto& each : _of) {
+            _lanes.emplace_back(each->columns());
+        }
+    }
+
+    void gather(std::size_t n, lane* into) override {
+        count(n);
+        for (std::size_t i = 0; i < _of.size(); ++i) {
+            if (_used[i] != 0) {
+                _of[i]->gather(_used[i], _lanes[i].data());
+            }
+        }
+        for (std::size_t column = 0; column < columns() - _first; ++column) {
+            into[_first + column] = {nullptr, 0, _picked.data() + column * max_batch};
+        }
+        std::ranges::fill(_used, 0);
+        for (std::size_t i = 0; i < n; ++i) {
+            const std::size_t from = turn(i);
+            const std::size_t at = _used[from]++;
+            for (std::size_t column = 0; column < _lanes[from].size(); ++column) {
+                _picked[(_offsets[from] + column) * max_batch + i] = _lanes[from][column].at(at);
+            }
+        }
+    }
+    void release(std::size_t n) override {
+        count(n);
+        for (std::size_t i = 0; i < _of.size(); ++i) {
+            if (_used[i] != 0) {
+                _of[i]->release(_used[i]);
+            }
+        }
+        passed(n);
+    }
+    void leave() noexcept override {
+        for (const auto& each : _of) {
+            each->leave();
+        }
+    }
+
+  protected:
+    /// Which stream the i-th element from here on comes from.
+    virtual std::size_t turn(std::size_t i) const noexcept = 0;
+    virtual void passed(std::size_t n) = 0;
+
+    /// How many of the next `max` elements are there.
+    std::size_t available(std::size_t max) {
+        std::ranges::fill(_used, 0);
+        std::ranges::fill(_available, unknown);
+        for (std::size_t i = 0; i < max; ++i) {
+            const std::size_t from = turn(i);
+            if (_available[from] == unknown) {
+                _available[from] = _of[from]->ready(max);
+            }
+            if (_used[from]++ == _available[from]) {
+                return i == 0 ? none() : i;
+            }
+        }
+        return max == 0 ? none() : max;
+    }
+    /// Nothing is there: asks every stream, since one that isn't next may have to pass over
+    /// elements of a ring that the one that is next waits for.
+    std::size_t none() {
+        for (const auto& each : _of) {
+            each->ready(1);
+        }
+        return 0;
+    }
+    view& at(std::size_t i) noexcept { return *_of[i]; }
+
+  private:
+    static constexpr std::size_t unknown = ~std::size_t{0};
+
+    void count(std::size_t n) {
+        std::ranges::fill(_used, 0);
+        for (std::size_t i = 0; i < n; ++i) {
+            ++_used[turn(i)];
+        }
+    }
+
+    const views _of;
+    const std::size_t _first;                 // columns before ours
+    const std::vector<std::size_t> _offsets;  // the column where each stream's columns begin
+    std::vector<std::size_t> _available;
+    std::vector<std::size_t> _used;
+    std::vector<std::vector<lane>> _lanes;
+    std::vector<const std::byte*> _picked;
+};
+
+/// The parts of a stream that was dealt out, in their order again.
+class dealt_view final : public joining_view {
+  public:
+    dealt_view(views of, std::size_t columns, dealing deal)
+        : joining_view(std::move(of), 0, std::vector<std::size_t>(deal.parts), columns),
+          _deal(deal) {}
+
+    std::size_t ready(std::size_t max) override { return available(max); }
+    bool ended() override { return at(turn(0)).ended(); }
+    std::exception_ptr failure() override { return at(turn(0)).failure(); }
+
+  protected:
+    std::size_t turn(std::size_t i) const noexcept override {
+        return (_position + i) / _deal.block % _deal.parts;
+    }
+    void passed(std::size_t n) override {
+        _position = (_position + n) % (_deal.block * _deal.parts);
+    }
+
+  private:
+    const dealing _deal;
+    std::size_t _position = 0;
+};
+
+/// Branches in the order of their tags.
+class merge_view final : public joining_view {
+  public:
+    merge_view(std::unique_ptr<view> tags, views of, std::vector<std::size_t> offsets,
+               std::size_t columns, bool tagged)
+        : joining_view(std::move(of), tagged ? 1 : 0, std::move(offsets), columns),
+          _tags(std::move(tags)),
+          _tagged(tagged),
+          _lanes(_tags->columns()) {}
+
+    std::size_t ready(std::size_t max) override {
+        const std::size_t tags = _tags->ready(max);
+        if (tags != 0) {
+            _tags->gather(tags, _lanes.data());
+        }
+        return available(tags);
+    }
+    void gather(std::size_t n, lane* into) override {
+        joining_view::gather(n, into);
+        if (_tagged) {
+            into[0] = _lanes[0];
+        }
+    }
+    bool ended() override { return _tags->ended() || (next_tagged() && at(turn(0)).ended()); }
+    std::exception_ptr failure() override {
+        return _tags->ended() ? _tags->failure() : at(turn(0)).failure();
+    }
+    void leave() noexcept override {
+        _tags->leave();
+        joining_view::leave();
+    }
+
+  protected:
+    std::size_t turn(std::size_t i) const noexcept override {
+        return shape<tag>::load(_lanes.data(), i);
+    }
+    void passed(std::size_t n) override { _tags->release(n); }
+
+  private:
+    bool next_tagged() {
+        if (_tags->ready(1) == 0) {
+            return false;
+        }
+        _tags->gather(1, _lanes.data());
+        return true;
+    }
+
+    const std::unique_ptr<view> _tags;
+    const bool _tagged;
+    std::vector<lane> _lanes;
+};
+
+/// Some elements of its own, then another stream.
+class delayed_view final : public view {
+  public:
+    delayed_view(std::unique_ptr<view> of, std::size_t initial, const std::byte* const* values,
+                 std::vector<std::size_t> sizes)
+        : view(of->columns()),
+          _of(std::move(of)),
+          _initial(initial),
+          _values(values),
+          _sizes(std::move(sizes)) {}
+
+    std::size_t ready(std::size_t max) override {
+        return _given < _initial ? std::min(max, _initial - _given) : _of->ready(max);
+    }
+    void gather(std::size_t n, lane* into) override {
+        if (_given == _initial) {
+            _of->gather(n, into);
+            return;
+        }
+        for (std::size_t column = 0; column < columns(); ++column) {
+            into[column] = {_values[column] + _given * _sizes[column], _sizes[column], nullptr};
+        }
+    }
+    void release(std::size_t n) override {
+        if (_given < _initial) {
+            _given += n;
+        } else {
+            _of->release(n);
+        }
+    }
+    bool ended() override { return _given == _initial && _of->ended(); }
+    std::exception_ptr failure() override { return _of->failure(); }
+    void leave() noexcept override { _of->leave(); }
+
+  private:
+    const std::unique_ptr<view> _of;
+    const std::size_t _initial;
+    const std::byte* const* const _values;
+    const std::vector<std::size_t> _sizes;
+    std::size_t _given = 0;
+};
+
+std::unique_ptr<view> make_leaf(const stream& ring, std::size_t first, std::size_t columns,
+                                dealing deal, std::size_t which, const view_context& context) {
+    auto leaf = std::make_unique<ring_view>(context.ring(ring.stage), first, columns, deal, which);
+    context.found(*leaf, ring.stage);
+    return leaf;
+}
+
+views make_views(const stream& described, std::size_t from, const view_context& context) {
+    views made;
+    for (std::size_t i = from; i < described.of.size(); ++i) {
+        made.push_back(make_view(*described.of[i], context));
+    }
+    return made;
+}
+
+std::unique_ptr<view> make_merge(const stream& described, const view_context& context) {
+    std::vector<std::size_t> offsets;
+    std::size_t next = 0;
+    for (std::size_t i = 1; i < described.of.size(); ++i) {
+        offsets.push_back(next);
+        next += described.tagged ? described.of[i]->columns : 0;
+    }
+    return std::make_unique<merge_view>(make_view(*described.of[0], context),
+                                        make_views(described, 1, context), std::move(offsets),
+                                        described.columns, described.tagged);
+}
+
+}  // namespace
+
+std::unique_ptr<view> make_view(const stream& described, const view_context& context) {
+    using form = stream::form;
+    switch (described.kind) {
+        case form::ring:
+            return make_leaf(described, 0, described.columns, {}, 0, context);
+        case form::slice:
+            if (described.of[0]->kind == form::ring) {
+                return make_leaf(*described.of[0], described.first, described.columns, {}, 0,
+                                 context);
+            }
+            return std::make_unique<slice_view>(make_view(*described.of[0], context),
+                                                described.first, described.columns);
+        case form::zip:
+            return std::make_unique<zip_view>(make_view(*described.of[0], context),
+                                              make_view(*described.of[1], context));
+        case form::part:
+            if (described.of[0]->kind == form::ring) {
+                return make_leaf(*described.of[0], 0, described.columns, described.deal,
+                                 described.which, context);
+            }
+            return std::make_unique<part_view>(make_view(*described.of[0], context),
+                                               described.columns, described.deal, described.which);
+        case form::dealt:
+            return std::make_unique<dealt_view>(make_views(described, 0, context),
+                                                described.columns, described.deal);
+        case form::branch:
+            return std::make_unique<branch_view>(make_view(*described.of[0], context),
+                                                 described.first, described.columns,
+                                                 described.which);
+        case form::merge:
+            return make_merge(described, context);
+        case form::delayed:
+            return std::make_unique<delayed_view>(make_view(*described.of[0], context),
+                                                  described.initial, described.values,
+                                                  described.sizes);
+    }
+    __builtin_unreachable();
+}
+
+}  // namespace weir::pipeline

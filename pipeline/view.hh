@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include <weir/core/ring_gate.hh>
+#include <weir/pipeline/output.hh>
+#include <weir/pipeline/stream.hh>
+
+namespace weir::pipeline {
+
+/// One reader's place in a stream, whatever rings it lies in. Views gate every ring that they
+/// read: nothing is overwritten before release().
+/// thread   the reader's shard
+class view {
+  public:
+    virtual ~view() = default;
+    view(const view&) = delete;
+    view& operator=(const view&) = delete;
+
+    /// returns  how many of the next elements can be gathered now, at most `max`; 0: none yet, or
+    ///          none any more
+    /// max      1..max_batch
+    virtual std::size_t ready(std::size_t max) = 0;
+    /// As ready(), but sees what was published since, where ready() is content with less.
+    virtual std::size_t refresh(std::size_t max) { return ready(max); }
+    /// Says where the next `n` elements lie.
+    /// n        at most what ready() gave
+    /// into     a lane for each column, good until the next call
+    virtual void gather(std::size_t n, lane* into) = 0;
+    /// Gives the `n` oldest gathered elements back.
+    virtual void release(std::size_t n) = 0;
+    /// Whether the stream is over; asked when nothing is ready.
+    virtual bool ended() = 0;
+    /// What it ended with, once ended(); null after a good end.
+    virtual std::exception_ptr failure() = 0;
+    /// Wants nothing more.
+    virtual void leave() noexcept = 0;
+
+    std::size_t columns() const noexcept { return _columns; }
+
+  protected:
+    explicit view(std::size_t columns) noexcept : _columns(columns) {}
+
+  private:
+    const std::size_t _columns;
+};
+
+/// A view of one ring, or of every stride-th block of it: the leaves of all views.
+class ring_view final : public view {
+  public:
+    ring_view(output& from, std::size_t first_column, std::size_t columns, dealing deal,
+              std::size_t which);
+
+    std::size_t ready(std::size_t max) override;
+    std::size_t refresh(std::size_t max) override;
+    void gather(std::size_t n, lane* into) override;
+    void release(std::size_t n) override;
+    bool ended() override;
+    std::exception_ptr failure() override { return _from.failure(); }
+    void leave() noexcept override;
+
+    /// Enters the gate with its producer.
+    /// thread   the producer's; the reader's has not begun
+    void join();
+    const ring_gate& gate() const noexcept { return _gate; }
+    /// returns  whether elements were given back since the last call: their writer should know
+    bool take_moved() noexcept { return std::exchange(_moved, false); }
+
+  private:
+    sequence place(std::size_t i) const noexcept;
+    std::size_t count_mine(std::size_t seen, std::size_t max) const noexcept;
+
+    output& _from;
+    const std::size_t _first_column;
+    const dealing _deal;
+    bool _left = false;
+    bool _moved = false;
+    sequence _next;                         // the next element that is ours
+    std::vector<const std::byte*> _picked;  // for each column, max_batch pointers
+    ring_gate _gate;
+};
+
+/// Where a reader finds the rings, and where the leaves of its views are noted.
+struct view_context {
+    std::function<output&(unsigned stage)> ring;
+    /// Called with each leaf and the stage that writes its ring.
+    std::function<void(ring_view& leaf, unsigned stage)> found;
+};
+
+/// Builds the reader's side of a stream.
+/// thread   the reader's
+std::unique_ptr<view> make_view(const stream& described, const view_context& context);
+
+}  // namespace weir::pipeline

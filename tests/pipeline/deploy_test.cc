@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <string>
+
+#include <doctest/doctest.h>
+#include <tests/support/both.hh>
+
+#include <weir/core/sleep.hh>
+#include <weir/pipeline/pipeline.hh>
+
+TEST_SUITE_BEGIN("pipeline/deploy");
+
+// Not weir itself: its shard is another one.
+using namespace weir::pipeline;
+using weir::future;
+using weir::host;
+using weir::sleep_for;
+using weir::test::on_both;
+
+namespace {
+
+std::vector<int> numbers(int count) {
+    std::vector<int> list(static_cast<std::size_t>(count));
+    for (int i = 0; i < count; ++i) {
+        list[static_cast<std::size_t>(i)] = i;
+    }
+    return list;
+}
+
+/// Deploys in several ways and holds what comes out against the model.
+template <typename A, combinator P>
+void obeys_the_law(const P& described, std::vector<A> in, unsigned shards = 3) {
+    const auto p = describe<A>(described);
+    using B = typename std::decay_t<decltype(p)>::result;
+    on_both(
+        [p, in](host&) -> future<> {
+            const listed<B> expected = co_await model(p, in);
+            for (const std::size_t capacity : {1, 2, 8, 64}) {
+                for (const auto how : {placement::policy::spread, placement::policy::pack}) {
+                    for (const unsigned polls : {0, 200}) {
+                        std::vector<B> out;
+                        co_await run(from_list(in) >> p >> collect(out), {.where = {.how = how},
+                                                                          .capacity = capacity,
+                                                                          .batch = 16,
+                                                                          .polls = polls});
+                        CHECK(out == expected.values);
+                    }
+                }
+            }
+        },
+        shards);
+}
+
+}  // namespace
+
+TEST_CASE("a map gives the function of each element") {
+    obeys_the_law(map([](int i) { return i * 2; }), numbers(101));
+}
+
+TEST_CASE("stages that follow one another give what the functions give one after the other") {
+    obeys_the_law(map([](int i) { return i + 1; }) >>
+                      map([](int i) { return std::to_string(i); }) >>
+                      map([](const std::string& s) { return s + "!"; }),
+                  numbers(77));
+}
+
+TEST_CASE("a fanout puts two results side by side") {
+    obeys_the_law(fanout(id(), map([](int i) { return std::to_string(i); })) >>
+                      map([](const auto& p) { return std::to_string(p.first) + p.second; }),
+                  numbers(50));
+}
+
+TEST_CASE("both works on the halves of pairs") {
+    obeys_the_law(
+        map([](int i) { return std::pair(i, std::to_string(i)); }) >>
+            both(map([](int i) { return -i; }), map([](const std::string& s) { return s + s; })),
+        numbers(33));
+}
+
+TEST_CASE("shards give what one stage gives, for even and odd lengths") {
+    for (const int length : {0, 1, 2, 7, 64, 65}) {
+        obeys_the_law(shard<2>(map([](int i) { return i * 3; })), numbers(length));
+        obeys_the_law(shard<3>(map([](int i) { return i * 3; }), 4) >>
+                          shard<2>(map([](int i) { return std::to_string(i); })),
+                      numbers(length));
+        obeys_the_law(shard<2>(shard<2>(map([](int i) { return i + 5; }) >>
+                                        map([](int i) { return std::to_string(i); }))),
+                      numbers(length));
+    }
+}
+
+TEST_CASE("a choice keeps the order of its input") {
+    const auto split = map([](int i) {
+        return i % 3 == 0 ? either<int, std::string>(i)
+                          : either<int, std::string>(std::to_string(i));
+    });
+    obeys_the_law(split >> merge(map([](int i) { return i; }),
+                                 map([](const std::string& s) { return int(s.size()); })),
+                  numbers(100));
+    obeys_the_law(split >> choose(map([](int i) { return i + 1; }) >>
+                                      shard<2>(map([](int i) { return i * 2; })),
+                                  map([](const std::string& s) { return s + s; })) >>
+                      merge(map([](int i) { return std::to_string(i); }), id()),
+                  numbers(100));
+}
+
+TEST_CASE("state goes with the key") {
+    obeys_the_law(shard_by<3>([](int i) { return static_cast<unsigned>(i) / 5; },
+                              fold(0, [](int& sum, int i) { return sum += i; })),
+                  numbers(100));
+}
+
+TEST_CASE("a loop feeds results back") {
+    for (const std::size_t initial : {1, 3}) {
+        obeys_the_law(loop(std::vector<int>(initial, 1),
+                           map([](const auto& p) {
+                               return std::pair(p.first + p.second, p.first * 7 + p.second % 5);
+                           }) >>
+                               map([](const auto& p) { return std::pair(p.first, p.second + 1); })),
+                      numbers(40));
+    }
+    obeys_the_law(loop(std::vector<int>{1, 2, 3}, both(map([](int i) { return i; }), id())),
+                  numbers(20));
+}
+
+TEST_CASE("filters, windows and flat maps change how many elements there are") {
+    obeys_the_law(filter([](int i) { return i % 3 != 1; }) >>
+                      flat_map([](int i) { return std::vector<int>(std::size_t(i % 5), i); }) >>
+                      window(7) >> map([](const std::vector<int>& w) { return w.size(); }) >>
+                      reduce(std::size_t{0}, [](std::size_t& sum, std::size_t i) { sum += i; }),
+                  numbers(90));
+}
+
+TEST_CASE("futures keep the order of their elements") {
+    obeys_the_law(map_async(4,
+                            [](int i) -> future<int> {
+                                co_await sleep_for(std::chrono::microseconds((i * 7919) % 13 * 10));
+                                co_return i * 2;
+                            }),
+                  numbers(40));
+}
+
+TEST_CASE("the first failure in the order of the elements ends the stream") {
+    const auto p = describe<int>(shard<2>(map([](int i) {
+        if (i >= 10) {
+            throw std::runtime_error(std::to_string(i));
+        }
+        return i;
+    })));
+    on_both(
+        [p](host&) -> future<> {
+            for (const std::size_t capacity : {1, 4, 64}) {
+                std::vector<int> out;
+                std::string what;
+                try {
+                    co_await run(from_list(numbers(40)) >> p >> collect(out),
+                                 {.capacity = capacity});
+                } catch (const std::runtime_error& failure) {
+                    what = failure.what();
+                }
+                CHECK(what == "10");
+                CHECK(out == numbers(10));
+            }
+        },
+        3);
+}
