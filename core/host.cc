@@ -75,7 +75,7 @@ future<> host::until_stop() {
 namespace {
 
 // Shard 0 gives out the names and numbers, so that two that come at once differ.
-scheduling_group define_next_group(const std::string& name, unsigned shares) {
+scheduling_group define_next_group(const std::string& name, unsigned shares, unsigned io_shares) {
     scheduler& own = this_shard().scheduler();
     for (std::size_t index = 0; index < own.group_count(); ++index) {
         if (own.name({static_cast<std::uint8_t>(index)}) == name) {
@@ -86,22 +86,27 @@ scheduling_group define_next_group(const std::string& name, unsigned shares) {
         throw error("create", "scheduling group " + name, errc::limit_exceeded);
     }
     const scheduling_group created{static_cast<std::uint8_t>(own.group_count())};
-    own.define(created, name, shares);
+    own.define(created, name, shares, io_shares);
     return created;
 }
 
 }  // namespace
 
-future<scheduling_group> host::create_group(std::string name, unsigned shares) {
-    const auto created =
-        co_await on(0, [&name, shares] { return define_next_group(name, shares); });
-    co_await on_all(
-        [&name, shares, created] { this_shard().scheduler().define(created, name, shares); });
+future<scheduling_group> host::create_group(std::string name, unsigned shares, unsigned io_shares) {
+    const auto created = co_await on(
+        0, [&name, shares, io_shares] { return define_next_group(name, shares, io_shares); });
+    co_await on_all([&name, shares, io_shares, created] {
+        this_shard().scheduler().define(created, name, shares, io_shares);
+    });
     co_return created;
 }
 
 future<> host::set_group_shares(scheduling_group group, unsigned shares) {
     return on_all([group, shares] { this_shard().scheduler().set_shares(group, shares); });
+}
+
+future<> host::set_group_io_shares(scheduling_group group, unsigned shares) {
+    return on_all([group, shares] { this_shard().scheduler().set_io_shares(group, shares); });
 }
 
 }  // namespace weir

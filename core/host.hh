@@ -57,12 +57,16 @@ class host {
     shard& at(shard_id id) noexcept { return *_shards[id]; }
 
     /// Makes a scheduling group on every shard. See with_group() in group.hh.
+    /// shares     of the processor, in proportion to those of other groups
+    /// io_shares  of what files can do, likewise; 0: as `shares`
     /// fails    errc::duplicate for a name that exists; errc::limit_exceeded above
     ///          scheduler::max_groups
     /// thread   any shard of this host
-    future<scheduling_group> create_group(std::string name, unsigned shares);
+    future<scheduling_group> create_group(std::string name, unsigned shares,
+                                          unsigned io_shares = 0);
     /// Changes the shares of a group on every shard.
     future<> set_group_shares(scheduling_group group, unsigned shares);
+    future<> set_group_io_shares(scheduling_group group, unsigned shares);
 
     /// thread   any
     weir::log_sink& log_sink() noexcept { return *_log; }

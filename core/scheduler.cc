@@ -11,18 +11,25 @@ scheduler::scheduler(poller& outside) : _outside(outside), _shuffles(outside.shu
     define({0}, "main", default_shares);
 }
 
-void scheduler::define(scheduling_group group, std::string name, unsigned shares) {
+void scheduler::define(scheduling_group group, std::string name, unsigned shares,
+                       unsigned io_shares) {
     WEIR_ASSERT(group.index < max_groups && shares > 0);
     while (_groups.size() <= group.index) {
         _groups.emplace_back();
     }
     _groups[group.index].name = std::move(name);
     _groups[group.index].shares = shares;
+    _groups[group.index].io_shares = io_shares != 0 ? io_shares : shares;
 }
 
 void scheduler::set_shares(scheduling_group group, unsigned shares) {
     WEIR_ASSERT(group.index < _groups.size() && shares > 0);
     _groups[group.index].shares = shares;
+}
+
+void scheduler::set_io_shares(scheduling_group group, unsigned shares) {
+    WEIR_ASSERT(group.index < _groups.size() && shares > 0);
+    _groups[group.index].io_shares = shares;
 }
 
 void scheduler::make_ready(task& ready) noexcept {

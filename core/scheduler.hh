@@ -31,8 +31,13 @@ class scheduler {
     explicit scheduler(poller& outside);
 
     /// Creates or renames group `index`. Use host::create_group, which does so on every shard.
-    void define(scheduling_group group, std::string name, unsigned shares);
+    /// io_shares  of the reads and writes of files, which io weighs; 0: as `shares`
+    void define(scheduling_group group, std::string name, unsigned shares, unsigned io_shares = 0);
     void set_shares(scheduling_group group, unsigned shares);
+    void set_io_shares(scheduling_group group, unsigned shares);
+    unsigned io_shares(scheduling_group group) const noexcept {
+        return _groups[group.index].io_shares;
+    }
 
     void make_ready(task& ready) noexcept;
     bool empty() const noexcept { return _ready == 0; }
@@ -52,6 +57,7 @@ class scheduler {
         std::uint64_t tasks = 0;
         std::uint64_t virtual_runtime = 0;  // runtime x default_shares / shares
         unsigned shares = default_shares;
+        unsigned io_shares = default_shares;
         duration runtime{};
         std::string name;
     };

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include <weir/core/poller.hh>
 #include <weir/io/op.hh>
@@ -43,9 +44,14 @@ class operation {
     ~operation() = default;
 };
 
+class budget;
+struct budget_options;
+
 /// The seam between weir and a kernel: a poller that also takes operations.
 class backend : public poller {
   public:
+    ~backend() override;
+
     /// Starts `work`; its completion comes in a later poll(), never within this call. When the
     /// limit of operations in flight is reached, it waits in line here.
     virtual void start(operation& work) = 0;
@@ -54,6 +60,15 @@ class backend : public poller {
     virtual void cancel(operation& work) = 0;
     /// Gives a lent buffer back.
     virtual void release(const lent_buffer& buffer) noexcept = 0;
+
+    /// What reads and writes of files pass on their way here: see budget.hh.
+    class budget& budget() noexcept { return *_budget; }
+
+  protected:
+    explicit backend(const budget_options& options);
+
+  private:
+    const std::unique_ptr<class budget> _budget;
 };
 
 }  // namespace weir::io

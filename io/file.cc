@@ -81,12 +81,13 @@ void file::check_usable(const char* operation) const {
     }
 }
 
-future<std::size_t> file::read(std::uint64_t offset, std::span<std::byte> into) {
+future<std::size_t> file::read(std::uint64_t offset, std::span<std::byte> into,
+                               abort_source* give_up) {
     check_usable("read");
     std::size_t done = 0;
     while (done < into.size()) {
         const iovec part{into.data() + done, into.size() - done};
-        const std::int32_t count = co_await submit(op::read{_fd, offset + done, &part, 1});
+        const std::int32_t count = co_await submit(op::read{_fd, offset + done, &part, 1}, give_up);
         if (count < 0) {
             throw error::from_errno("read", _path, -count);
         }
@@ -99,22 +100,23 @@ future<std::size_t> file::read(std::uint64_t offset, std::span<std::byte> into) 
     co_return done;
 }
 
-future<> file::write(std::uint64_t offset, std::span<const std::byte> from) {
+future<> file::write(std::uint64_t offset, std::span<const std::byte> from, abort_source* give_up) {
     // The kernel reads through this pointer; iovec has no const of its own.
     iovec whole{const_cast<std::byte*>(from.data()), from.size()};
-    co_await write_all(offset, std::span(&whole, 1));
+    co_await write_all(offset, std::span(&whole, 1), give_up);
 }
 
 future<> file::write(std::uint64_t offset, std::vector<iovec> from) {
-    co_await write_all(offset, from);
+    co_await write_all(offset, from, nullptr);
 }
 
-future<> file::write_all(std::uint64_t offset, std::span<iovec> from) {
+future<> file::write_all(std::uint64_t offset, std::span<iovec> from, abort_source* give_up) {
     check_usable("write");
     std::size_t first = 0;
     while (first < from.size()) {
-        const std::int32_t result = co_await submit(op::write{
-            _fd, offset, from.data() + first, static_cast<std::uint32_t>(from.size() - first)});
+        const op::write rest{_fd, offset, from.data() + first,
+                             static_cast<std::uint32_t>(from.size() - first)};
+        const std::int32_t result = co_await submit(rest, give_up);
         if (result <= 0) {
             _stopped = _stopped || _data_sync;
             throw error::from_errno("write", _path, result < 0 ? -result : ENOSPC);

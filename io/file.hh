@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include <weir/core/abort.hh>
 #include <weir/core/future.hh>
 #include <weir/io/op.hh>
 
@@ -62,10 +63,16 @@ class file {
     static future<file> open(std::string path, options how);
 
     /// Reads up to `into.size()` bytes at `offset`; short only at the end of the file.
+    /// give_up  once triggered, what still waits for its turn at the device never starts; not
+    ///          null: outlives the call
     /// returns  the count
-    future<std::size_t> read(std::uint64_t offset, std::span<std::byte> into);
+    /// fails    with the reason of `give_up`, too
+    future<std::size_t> read(std::uint64_t offset, std::span<std::byte> into,
+                             abort_source* give_up = nullptr);
     /// Writes all of `from` at `offset`, going on after short writes.
-    future<> write(std::uint64_t offset, std::span<const std::byte> from);
+    /// give_up  as in read(); what was not written then is as it was, and the file goes on
+    future<> write(std::uint64_t offset, std::span<const std::byte> from,
+                   abort_source* give_up = nullptr);
     /// Writes all of the vectors, at most IOV_MAX of them. They are copied; what they point to is
     /// borrowed until the future is settled.
     future<> write(std::uint64_t offset, std::vector<iovec> from);
@@ -89,7 +96,7 @@ class file {
 
   private:
     file(int fd, std::string path, const options& how) noexcept;
-    future<> write_all(std::uint64_t offset, std::span<iovec> from);
+    future<> write_all(std::uint64_t offset, std::span<iovec> from, abort_source* give_up);
     void check_usable(const char* operation) const;
 
     int _fd = -1;

@@ -16,6 +16,7 @@
 #include <weir/core/log.hh>
 #include <weir/core/metrics.hh>
 #include <weir/core/topology.hh>
+#include <weir/io/budget_metrics.hh>
 #include <weir/io/stop_signals.hh>
 #include <weir/io/system_clock.hh>
 #include <weir/io/uring_metrics.hh>
@@ -134,6 +135,7 @@ void runner::live(shard_id id) {
     shard& own = _host.at(id);
     const shard_scope scope(&own);
     const auto registered = register_metrics(own.metrics(), *_backends[id]);
+    const budget_metrics budget(own, _backends[id]->budget());
     own.log().write(own.log_context(), log_level::info, "shard runs",
                     {{"cpu", _places[id].cpu}, {"backend", _backends[id]->description()}});
     turn_until_end(id);
@@ -188,6 +190,7 @@ void runner::drain(shard_id id) {
         const auto& counted = backend.statistics();
         if (next > own.now() && !cancelled) {
             cancelled = true;
+            backend.budget().cancel_waiting();
             backend.cancel_all();
         } else if (own.now() > patience_ends ||
                    (next > own.now() && counted.started == counted.completed)) {

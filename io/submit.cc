@@ -2,10 +2,18 @@
 #include <weir/io/submit.hh>
 
 #include <string>
+#include <variant>
+
+#include <weir/core/assert.hh>
+#include <weir/io/budget.hh>
 
 namespace weir::io {
 
 namespace {
+
+bool is_data(const any_op& what) noexcept {
+    return std::holds_alternative<op::read>(what) || std::holds_alternative<op::write>(what);
+}
 
 class one_shot final : public operation, public detail::pooled {
   public:
@@ -20,9 +28,55 @@ class one_shot final : public operation, public detail::pooled {
     promise<std::int32_t> _promise;
 };
 
+class data_one_shot : public data_operation, public detail::pooled {
+  public:
+    using data_operation::data_operation;
+    virtual ~data_one_shot() = default;
+    future<std::int32_t> result() noexcept { return _promise.get_future(); }
+    void complete(const completion& outcome) noexcept override {
+        this_backend().budget().finished(*this);
+        _promise.set_value(outcome.result);
+        delete this;
+    }
+
+  protected:
+    promise<std::int32_t> _promise;
+};
+
+class abortable_one_shot final : public data_one_shot, private abort_subscription {
+  public:
+    abortable_one_shot(any_op what, abort_source& source) : data_one_shot(what) {
+        const bool subscribed = source.subscribe(*this);
+        WEIR_ASSERT(subscribed);
+    }
+
+  private:
+    void on_abort(const std::exception_ptr& reason) noexcept override {
+        if (this_backend().budget().withdraw(*this)) {
+            _promise.set_failure(reason);
+            delete this;
+        }
+    }
+};
+
+future<std::int32_t> start_data(data_one_shot& started) {
+    future<std::int32_t> result = started.result();
+    this_backend().budget().start(started);
+    return result;
+}
+
 }  // namespace
 
-future<std::int32_t> submit(any_op what) {
+// Every operation of weir but those of connections and listeners begins here, and every read and
+// write of a file passes the budget.
+future<std::int32_t> submit(any_op what, abort_source* give_up) {
+    if (give_up != nullptr && give_up->requested()) {
+        return make_failed_future<std::int32_t>(give_up->reason());
+    }
+    if (is_data(what)) {
+        return start_data(give_up != nullptr ? *new abortable_one_shot(what, *give_up)
+                                             : *new data_one_shot(what));
+    }
     auto* started = new one_shot(what);
     future<std::int32_t> result = started->result();
     this_backend().start(*started);

@@ -3,6 +3,7 @@
 
 #include <string_view>
 
+#include <weir/core/abort.hh>
 #include <weir/core/future.hh>
 #include <weir/core/shard.hh>
 #include <weir/io/backend.hh>
@@ -16,10 +17,12 @@ inline backend& this_backend() noexcept {
 
 /// Starts an operation that completes once. What it points to must live until the future is
 /// settled.
+/// give_up  once triggered, a read or write that still waits for its turn (budget.hh) never
+///          starts; what has begun goes on to its end. Not null: outlives the operation
 /// returns  the result as the system call has it: a count or descriptor, or -errno
-/// fails    never
+/// fails    only with the reason of `give_up`: then nothing of the operation was done
 /// cost     one block from the pool
-future<std::int32_t> submit(any_op what);
+future<std::int32_t> submit(any_op what, abort_source* give_up = nullptr);
 
 /// As submit(), but -errno becomes a failure that names the operation and its subject.
 /// subject  copied

@@ -50,7 +50,8 @@ std::unique_ptr<uring> make_uring(const uring_options& options, thread_pool& poo
 
 uring_backend::uring_backend(const uring_options& options, thread_pool& pool,
                              const cycle_counter& cycles)
-    : client(pool),
+    : uring(options.budget),
+      client(pool),
       _options(options),
       _cycles(cycles),
       _quota_ticks(cycles.ticks(options.quota)),

@@ -6,6 +6,7 @@
 #include <string>
 
 #include <weir/io/backend.hh>
+#include <weir/io/budget_window.hh>
 #include <weir/io/system_clock.hh>
 #include <weir/io/thread_pool.hh>
 
@@ -21,6 +22,8 @@ struct uring_options {
     unsigned sockets_in_flight = 65'536;
     /// Kernel worker threads of each kind (bounded and unbounded) for what can't complete at once.
     unsigned kernel_workers = 16;
+    /// Who of those that read and write files goes first.
+    budget_options budget;
 
     /// Buffers that receives lend, made at the first receive. The count is a power of two.
     unsigned receive_buffers = 256;
@@ -74,6 +77,9 @@ class uring : public backend {
     virtual const uring_statistics& statistics() const noexcept = 0;
     /// One line for the log: entries, flags, what is missing.
     virtual std::string description() const = 0;
+
+  protected:
+    using backend::backend;
 };
 
 /// fails    weir::error that says why the kernel refuses and what to do

@@ -12,7 +12,8 @@
 namespace weir::io::sim {
 
 shard_backend::shard_backend(engine& shared, machine& home, unsigned shard)
-    : _engine(shared),
+    : backend(shared.options.backend.budget),
+      _engine(shared),
       _home(home),
       _shard(shard),
       _random(shared.stream(shared.seeds.next(), shard)),

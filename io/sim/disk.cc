@@ -66,7 +66,7 @@ int disk::find(std::string_view path, file_ref& result) const {
     return 0;
 }
 
-void disk::note(change done) {
+void disk::note(change_of_names done) {
     _unsynced.push_back(std::move(done));
 }
 
@@ -185,6 +185,16 @@ int disk::list(std::string_view path, std::vector<std::string>& names) {
     return static_cast<int>(names.size());
 }
 
+instant disk::busy(instant now, duration time) {
+    if (_options.channels == 0) {
+        return now + time;
+    }
+    _channels.resize(_options.channels);
+    instant& first_free = *std::min_element(_channels.begin(), _channels.end());
+    first_free = std::max(first_free, now) + time;
+    return first_free;
+}
+
 std::uint64_t disk::fits(const file& target, std::uint64_t offset, std::uint64_t length) const {
     if (_options.capacity == 0) {
         return length;
@@ -217,7 +227,7 @@ std::int64_t disk::room(const file& target, std::uint64_t offset, std::uint64_t 
     return result == 0 && length != 0 ? -ENOSPC : static_cast<std::int64_t>(result);
 }
 
-void disk::make_durable(const change& done) {
+void disk::make_durable(const change_of_names& done) {
     if (done.gone.directory) {
         auto& entries = done.gone.directory->durable_entries;
         const auto found = entries.find(done.gone.name);
@@ -235,7 +245,7 @@ void disk::sync(file& target) {
         target.bytes.persist();
         return;
     }
-    std::erase_if(_unsynced, [&](const change& done) {
+    std::erase_if(_unsynced, [&](const change_of_names& done) {
         if (done.gone.directory.get() != &target && done.made.directory.get() != &target) {
             return false;
         }
@@ -256,7 +266,7 @@ void disk::cut_tree(file& directory) {
 }
 
 void disk::power_cut() {
-    for (const change& done : _unsynced) {
+    for (const change_of_names& done : _unsynced) {
         if (_faults.would_strike(fault::lost_entry)) {
             _faults.count(fault::lost_entry);
         } else {

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include <weir/core/time.hh>
 #include <weir/io/op.hh>
 #include <weir/io/sim/content.hh>
 #include <weir/io/sim/options.hh>
@@ -60,6 +61,10 @@ class disk {
     void power_cut();
 
     const disk_options& options() const noexcept { return _options; }
+    /// From now on it is another: slower, or with fewer channels.
+    void change(const disk_options& options) { _options = options; }
+    /// When a read or write that comes at `now`, and keeps the device busy for `time`, is done.
+    instant busy(instant now, duration time);
     /// Bytes taken by files that a name leads to.
     std::uint64_t used() const;
 
@@ -77,7 +82,7 @@ class disk {
         std::string name;
     };
     /// One change of names, atomic at a power cut: a new name, a name gone, or both at once.
-    struct change {
+    struct change_of_names {
         place gone;
         place made;
         file_ref target;
@@ -85,8 +90,8 @@ class disk {
 
     int locate(std::string_view path, place& result) const;
     file_ref walk(std::string_view path, bool durable) const;
-    void note(change done);
-    static void make_durable(const change& done);
+    void note(change_of_names done);
+    static void make_durable(const change_of_names& done);
     std::uint64_t used_by(const file& from) const;
     void cut_tree(file& directory);
 
@@ -94,7 +99,8 @@ class disk {
     fault_injector& _faults;
     std::uint64_t _next_id = 1;
     file_ref _root;
-    std::vector<change> _unsynced;
+    std::vector<change_of_names> _unsynced;
+    std::vector<instant> _channels;  // when each is free
 };
 
 }  // namespace weir::io::sim

@@ -45,12 +45,15 @@ descriptor* machine::file_of(const request_ref& asked, int fd) {
 }
 
 void machine::later(const request_ref& asked, time_range delay, std::uint64_t bytes,
-                    std::function<void()> action) {
+                    std::function<void()> action, bool on_device) {
     duration time =
         _engine.storage.between(delay.low, delay.high) +
         duration(static_cast<std::uint64_t>(_disk.options().per_mebibyte.count()) * bytes >> 20);
     if (_engine.faults.strikes(fault::slow_disk)) {
         time *= 100;
+    }
+    if (on_device) {
+        time = _disk.busy(_engine.now(), time) - _engine.now();
     }
     _engine.events.after(time, [asked, action = std::move(action)] {
         if (asked->work != nullptr && !asked->answered) {
@@ -134,8 +137,9 @@ void machine::run(const request_ref& asked, const op::read& what) {
         return;
     }
     const std::uint64_t length = total_length(what.vector, what.vector_count);
-    later(asked, _disk.options().read, length,
-          [this, asked, fd, what] { finish_read(asked, fd, what); });
+    later(
+        asked, _disk.options().read, length,
+        [this, asked, fd, what] { finish_read(asked, fd, what); }, true);
 }
 
 void machine::finish_read(const request_ref& asked, const descriptor& fd, const op::read& what) {
@@ -174,9 +178,10 @@ void machine::run(const request_ref& asked, const op::write& what) {
     } else if (fd.direct) {
         start_direct_write(asked, fd, what);
     } else {
-        later(asked, fd.data_sync ? _disk.options().write : _disk.options().buffered,
-              total_length(what.vector, what.vector_count),
-              [this, asked, fd, what] { finish_buffered_write(asked, fd, what); });
+        later(
+            asked, fd.data_sync ? _disk.options().write : _disk.options().buffered,
+            total_length(what.vector, what.vector_count),
+            [this, asked, fd, what] { finish_buffered_write(asked, fd, what); }, fd.data_sync);
     }
 }
 
@@ -224,7 +229,7 @@ void machine::start_direct_write(const request_ref& asked, const descriptor& fd,
             }
         });
     }
-    later(asked, time, write->bytes.size(), [this, write] { finish_direct_write(write); });
+    later(asked, time, write->bytes.size(), [this, write] { finish_direct_write(write); }, true);
 }
 
 // Writes the sectors of the first `length` bytes, or about half of them.

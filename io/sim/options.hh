@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include <weir/core/time.hh>
+#include <weir/io/budget_window.hh>
 #include <weir/io/sim/faults.hh>
 
 namespace weir::io::sim {
@@ -44,6 +45,8 @@ struct disk_options {
     time_range write{microseconds(40), microseconds(300)};   ///< O_DIRECT or data_sync
     time_range sync{microseconds(200), milliseconds(3)};
     duration per_mebibyte = milliseconds(1);
+    /// Reads and writes that the device works on at once; further ones wait in it. 0: no limit.
+    std::uint32_t channels = 0;
 };
 
 /// What a shard's backend lends and holds.
@@ -51,6 +54,7 @@ struct backend_options {
     std::uint32_t buffers = 32;  ///< that receive lends; then ENOBUFS
     std::uint32_t buffer_size = 8192;
     std::uint32_t operations = 256;  ///< in flight; the rest waits in line
+    budget_options budget;
 };
 
 struct schedule_options {
