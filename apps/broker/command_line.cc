@@ -95,6 +95,11 @@ void add_limits(CLI::App& app, command_line& line, texts& text) {
                     "Bytes of fetched records on their way to clients, a shard")
         ->capture_default_str();
     limits
+        .add_option("--answer-bytes-each", broker.answer_bytes_each,
+                    "Of these for one connection, so that a slow reader waits for itself")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    limits
         .add_option("--fetches-in-flight", broker.fetches_in_flight,
                     "Fetches of one connection that hold records; further ones wait for these")
         ->capture_default_str()

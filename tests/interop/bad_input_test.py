@@ -272,6 +272,29 @@ def test_slow_readers():
             client.close()
 
 
+def test_share():
+    """a slow reader holds its share of the memory for answers, and another one is served"""
+    share = 4 << 20
+    with support.Broker("--shards", "1", "--answer-bytes", 2 * share, "--answer-bytes-each", share,
+                        "--fetches-in-flight", 50, "--stop-grace", "1") as broker:
+        big = support.batch([b"x" * 900_000])
+        request = FetchRequest[4](-1, 0, 0, 50 << 20, 0, [("t", [(0, 0, 1 << 20)])])
+        with broker.client() as client:
+            create(client, "t")
+            assert produce(client, big)[0] == 0
+        slow, quick = broker.client(), broker.client()
+        for _ in range(50):
+            slow.send(request)
+        for _ in range(20):
+            partition = quick.ask(request).topics[0][1][0]
+            assert partition[1] == 0
+            assert len(partition[-1]) > 900_000, "no memory was left for the other reader"
+        for _ in range(50):
+            assert len(slow.receive().topics[0][1][0][-1]) > 900_000
+        for client in (slow, quick):
+            client.close()
+
+
 def test_limit():
     """a connection above the limit is closed, and the next is served when one has left"""
     with support.Broker("--shards", "1", "--connections-max", "10") as broker:

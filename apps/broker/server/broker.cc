@@ -176,6 +176,9 @@ void broker::register_metrics() {
           _counters.bad_batches);
     count("weir_broker_fetch_waits_total", "Fetches that waited for records.",
           _counters.fetch_waits);
+    count("weir_broker_answer_share_waits_total",
+          "Fetches that waited until their connection had taken earlier answers.",
+          _counters.share_waits);
     count("weir_broker_topics_created_total", "Topics created.", _counters.topics_created);
     gauge("weir_broker_connections", "Open connections of clients.",
           [this] { return _server ? static_cast<double>(_server->open_connections()) : 0.0; });

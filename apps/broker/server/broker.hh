@@ -32,6 +32,7 @@ struct broker_counters {
     std::uint64_t refusals = 0;     ///< connections closed for what they sent
     std::uint64_t bad_batches = 0;  ///< produced and refused
     std::uint64_t fetch_waits = 0;  ///< long polls that had to wait
+    std::uint64_t share_waits = 0;  ///< fetches that waited for answers to their own connection
     std::uint64_t topics_created = 0;
 };
 
@@ -87,6 +88,7 @@ class broker {
     void count_refusal() noexcept { ++_counters.refusals; }
     void count_bad_batch(const char* why);
     void count_fetch_wait() noexcept { ++_counters.fetch_waits; }
+    void count_share_wait() noexcept { ++_counters.share_waits; }
 
   private:
     future<protocol::error_code> create_topic_here(std::string name);

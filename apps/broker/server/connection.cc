@@ -24,7 +24,8 @@ client_connection::client_connection(broker& here, net::connection& socket)
     : _broker(here),
       _socket(socket),
       _slots(here.options().requests_in_flight),
-      _fetches(here.options().fetches_in_flight) {}
+      _fetches(here.options().fetches_in_flight),
+      _answers(std::min(here.options().answer_bytes_each, here.options().answer_bytes)) {}
 
 future<> client_connection::serve() {
     future<> writer = write_answers();
@@ -72,7 +73,7 @@ future<> client_connection::read_requests() {
         if (_broken) {
             co_return;
         }
-        auto asked = std::make_unique<request>(std::move(next), _ended, _fetches);
+        auto asked = std::make_unique<request>(std::move(next), _ended, _fetches, _answers);
         if (!asked->body.ok()) {
             refuse("request header", std::string(asked->body.failed_field()));
             co_return;

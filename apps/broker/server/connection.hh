@@ -41,6 +41,7 @@ class client_connection {
     net::connection& _socket;
     semaphore _slots;
     semaphore _fetches;
+    semaphore _answers;
     abort_source _ended;
     std::deque<pending> _pending;  // in the order of the requests
     promise<> _more;               // open while write_answers() has nothing to do

@@ -80,6 +80,13 @@ future<> unwatch(broker& owner, std::string_view topic, std::int32_t index, fetc
     return make_ready_future();
 }
 
+// fails    if the units are not there at the deadline, nor soon
+future<semaphore_units> acquire(semaphore& from, std::size_t units, instant deadline) {
+    abort_source late;
+    late.abort_at(std::max(deadline, this_shard().now() + least_patience));
+    co_return co_await from.acquire(units, late);
+}
+
 /// One fetch: reads, and if there is too little waits for more and reads again.
 class fetch_work {
   public:
@@ -112,12 +119,15 @@ class fetch_work {
     const fetch_request _body;
     std::vector<part> _parts;  // in the order of the request
     semaphore_units _turn;
+    semaphore_units _share;   // likewise, of the connection's
     semaphore_units _memory;  // for what _parts hold; without it they are read without records
 };
 
 std::size_t fetch_work::limit() const noexcept {
-    return std::min<std::size_t>(static_cast<std::size_t>(std::max(_body.max_bytes, 1)),
-                                 _here.options().fetch_bytes_max);
+    return std::min<std::size_t>(
+        static_cast<std::size_t>(std::max(_body.max_bytes, 1)),
+        std::min({_here.options().fetch_bytes_max, _here.options().answer_bytes_each,
+                  _here.options().answer_bytes}));
 }
 
 // Its turn among the connection's: what earlier ones hold has been sent.
@@ -129,8 +139,9 @@ future<> fetch_work::take_turn() {
     }
 }
 
-// Memory for as much as the parts may hold, until they are sent. While clients that read slowly
-// hold all of it, others wait a while and then get an answer without records.
+// Memory for as much as the parts may hold, until they are sent: first of what the connection may
+// hold, so that one who reads slowly waits for himself. While many such hold all of it, others wait
+// a while and then get an answer without records.
 future<> fetch_work::take_memory(instant deadline) {
     if (!_turn) {
         co_return;
@@ -140,17 +151,23 @@ future<> fetch_work::take_memory(instant deadline) {
         most += std::min(static_cast<std::size_t>(std::max(wanted.partition_max_bytes, 0)),
                          _here.options().storage.log.max_read_bytes);
     });
-    most = std::min({most, limit(), _here.options().answer_bytes});
+    most = std::min(most, limit());
     _memory.give_back();
-    _memory = _here.answer_budget().try_acquire(most);
-    if (!_memory) {
-        abort_source late;
-        late.abort_at(std::max(deadline, this_shard().now() + least_patience));
-        try {
-            _memory = co_await _here.answer_budget().acquire(most, late);
-        } catch (const error&) {
-            // Later, then: the client asks again.
+    _share.give_back();
+    try {
+        _share = _asked.answers.try_acquire(most);
+        if (!_share) {
+            _here.count_share_wait();
+            // Who has waited for records may now wait for an answer that has to wait for his.
+            _share = _parts.empty() ? co_await _asked.answers.acquire(most, _asked.ended)
+                                    : co_await acquire(_asked.answers, most, deadline);
         }
+        _memory = _here.answer_budget().try_acquire(most);
+        if (!_memory) {
+            _memory = co_await acquire(_here.answer_budget(), most, deadline);
+        }
+    } catch (const error&) {
+        // Later, then: the client asks again.
     }
 }
 
@@ -182,6 +199,7 @@ future<> fetch_work::read_all() {
         sum += got.bytes;
     }
     _memory.give_back(_memory.count() - std::min(_memory.count(), sum));
+    _share.give_back(_share.count() - std::min(_share.count(), sum));
 }
 
 bool fetch_work::enough() const {
@@ -276,6 +294,7 @@ answer fetch_work::finish() {
     }
     answer result = make_answer(_asked, response);
     result.turn = std::move(_turn);
+    result.share = std::move(_share);
     result.memory = std::move(_memory);
     for (part& each : _parts) {
         for (chunk& kept : each.chunks) {

@@ -35,6 +35,7 @@ struct broker_options {
     std::size_t large_request_bytes = 128 * 1024 * 1024;  ///< of these for large_frame_bytes up
     std::size_t fetches_in_flight = 2;                    ///< of one connection that hold records
     std::size_t answer_bytes = 256 * 1024 * 1024;         ///< of all records on their way, a shard
+    std::size_t answer_bytes_each = 64 * 1024 * 1024;     ///< of these, for one connection
     std::size_t fetch_bytes_max = 50 * 1024 * 1024;       ///< of one answer, whatever a client asks
     duration fetch_wait_max = std::chrono::minutes(5);    ///< of a long poll, likewise
 

@@ -18,11 +18,13 @@ namespace weir::broker {
 /// A request whose header has been read. It owns its frame, into which everything decoded from it
 /// points, on whatever shard, until it is answered.
 struct request {
-    request(net::frame taken, abort_source& connection_end, semaphore& connection_fetches)
+    request(net::frame taken, abort_source& connection_end, semaphore& connection_fetches,
+            semaphore& connection_answers)
         : frame(std::move(taken)),
           body(frame.bytes()),
           ended(connection_end),
-          fetches(connection_fetches) {
+          fetches(connection_fetches),
+          answers(connection_answers) {
         header = protocol::decode_header(body);
     }
 
@@ -31,6 +33,7 @@ struct request {
     protocol::request_header header;
     abort_source& ended;  ///< requested when nobody waits for the answer any more
     semaphore& fetches;   ///< of the connection: those that may hold records
+    semaphore& answers;   ///< of the connection: bytes that they may hold
 };
 
 /// What goes back, and what its borrowed bytes lie in.
@@ -38,6 +41,7 @@ struct answer {
     protocol::frame frame;
     std::vector<std::shared_ptr<const void>> kept;
     semaphore_units turn;    ///< of the connection's fetches
+    semaphore_units share;   ///< of the connection's bytes of answers
     semaphore_units memory;  ///< of the budget for answers
     bool silent = false;     ///< nothing is sent (produce with acks=0)
     bool close = false;      ///< the connection ends after this
