@@ -47,6 +47,7 @@ class abort_subscription {
 class abort_source {
   public:
     abort_source() noexcept : _subscribers(), _parent_link(*this), _deadline(*this) {}
+    // NOLINTNEXTLINE(google-explicit-constructor): a child, no copy
     explicit abort_source(abort_source& parent) : abort_source() { link(parent); }
     abort_source(const abort_source&) = delete;
     abort_source& operator=(const abort_source&) = delete;

@@ -106,6 +106,7 @@ class remote_call final : public call_record, public pooled {
                    future<R>::failed_with(
                        std::make_exception_ptr(error("call", "another shard", errc::timed_out))));
         } else if constexpr (is_future<returned>::value) {
+            // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): without memory nobody can answer
             (new handler(call, from))->start();
         } else if constexpr (sent_inline<Fn>) {
             alignas(8) std::byte copy[sizeof(Fn)];

@@ -73,10 +73,10 @@ future<R> continue_with(future<T>&& source, Step&& step) {
         if constexpr (!ReturnsFuture || std::is_empty_v<Step>) {
             return step(std::move(source));
         } else {
-            return (new call(std::move(source), std::move(step)))->call_now();
+            return (new call(std::move(source), std::forward<Step>(step)))->call_now();
         }
     }
-    auto* waiting = new call(std::move(source), std::move(step));
+    auto* waiting = new call(std::move(source), std::forward<Step>(step));
     future<R> result = waiting->result();
     waiting->start();
     return result;

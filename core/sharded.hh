@@ -101,6 +101,7 @@ class sharded {
         -> future<std::vector<typename detail::futurized<std::invoke_result_t<Fn&, T&>>::value>> {
         using R = typename detail::futurized<std::invoke_result_t<Fn&, T&>>::value;
         std::vector<future<R>> calls;
+        calls.reserve(_instances.size());
         for (shard_id to = 0; to < _instances.size(); ++to) {
             calls.push_back(invoke_on(to, fn));
         }

@@ -198,9 +198,9 @@ future<when_any_result<Futures>> first_of(Futures&& futures, std::size_t count) 
         there = there == count && each.available() ? index : there;
     });
     if (there < count) {
-        return make_ready_future<when_any_result<Futures>>(there, std::move(futures));
+        return make_ready_future<when_any_result<Futures>>(there, std::forward<Futures>(futures));
     }
-    return (new any_wait<Futures>(std::move(futures), count))->start();
+    return (new any_wait<Futures>(std::forward<Futures>(futures), count))->start();
 }
 
 }  // namespace detail

@@ -5,7 +5,6 @@
 #include <iterator>
 #include <map>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -53,6 +52,7 @@ shard_view view_of_this_shard() {
 
 future<std::vector<shard_view>> all_shards() {
     std::vector<future<shard_view>> asked;
+    asked.reserve(this_host().shard_count());
     for (shard_id id = 0; id < this_host().shard_count(); ++id) {
         asked.push_back(on(id, [] { return view_of_this_shard(); }));
     }

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/net/connection.hh>
 
-#include <algorithm>
 #include <cerrno>
-#include <limits>
 #include <utility>
 
 #include <weir/core/assert.hh>

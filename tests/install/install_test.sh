@@ -20,17 +20,28 @@ library_folder() {
     dirname "$(find "$prefix" -name libweir.a)"
 }
 
+# Runs the service, asks it once, and waits for its end.
+serves() {
+    local address process
+    coproc service { exec "$1"; }
+    process=$service_PID  # bash forgets the variable when the process ends
+    trap "kill -9 $process 2>/dev/null || true" EXIT
+    read -r -t 60 address <&"${service[0]}"
+    test "$(curl --silent --show-error --fail --max-time 60 "http://$address/")" = installed
+    wait "$process"
+}
+
 by_pkg_config() {
     local flags
     flags=$(PKG_CONFIG_PATH=$(library_folder)/pkgconfig pkg-config --cflags --libs weir)
     $CXX -std=c++20 -o "$TMPDIR/service" "$here/service.cc" $flags
-    "$TMPDIR/service"
+    serves "$TMPDIR/service"
 }
 
 by_cmake() {
     cmake -S "$here/cmake" -B "$TMPDIR/cmake" -DCMAKE_PREFIX_PATH="$prefix"
     cmake --build "$TMPDIR/cmake"
-    "$TMPDIR/cmake/service"
+    serves "$TMPDIR/cmake/service"
 }
 
 # Its build folder stays, so that the library is compiled there once and not for each run.
@@ -42,7 +53,7 @@ by_meson_subproject() {
     [ -e "$folder/build/build.ninja" ] ||
         CXX="ccache $CXX" meson setup "$folder/build" "$folder" --force-fallback-for=weir
     ninja -C "$folder/build" service
-    "$folder/build/service"
+    serves "$folder/build/service"
 }
 
 check "the library installs headers, an archive, weir.pc and weirConfig.cmake" install_library
