@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstdint>
 
+#include <weir/core/prefetch.hh>
+
 namespace weir {
 
 /// How shards tell one another that there is something to read: one word a shard, a bit per
@@ -43,7 +45,13 @@ class alignas(64) bell {
 
     /// Whether something has been rung: a hint, cheap enough for every preemption check.
     /// thread   the owner
-    bool rung() const noexcept { return (_word.load(std::memory_order_relaxed) & ~asleep) != 0; }
+    bool rung() const noexcept { return peek() != 0; }
+    /// What answer() would take: a hint.
+    /// thread   the owner
+    std::uint64_t peek() const noexcept { return _word.load(std::memory_order_relaxed) & ~asleep; }
+    /// Begins to fetch the word for answer(), once rung() has said so.
+    /// thread   the owner
+    void prefetch() const noexcept { prefetch_to_write(&_word); }
 
     /// Says ASLEEP, unless something was rung: then the owner must not sleep.
     /// thread   the owner

@@ -7,6 +7,7 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/host.hh>
+#include <weir/core/prefetch.hh>
 
 namespace weir {
 
@@ -113,6 +114,7 @@ bool mesh_port::send(shard_id to, call_record& record) {
 void mesh_port::push(lane& to, call_record& record) {
     const sequence_range range = to.requests_out.claim(1);
     WEIR_ASSERT(!range.empty());  // credits leave room
+    prefetch_to_write(to.requests_out.slot(range.first + write_ahead));
     call_message& slot = *std::construct_at(to.requests_out.slot(range.first));
     record.write(slot);
     slot.record = &record;
@@ -132,6 +134,7 @@ call_reply& mesh_port::reply(shard_id to) {
     }
     const sequence_range range = target.replies_out.claim(1);
     WEIR_ASSERT(!range.empty());  // no more replies than credits
+    prefetch_to_write(target.replies_out.slot(range.first + write_ahead));
     touch(target);
     return *std::construct_at(target.replies_out.slot(range.first));
 }
@@ -176,6 +179,17 @@ bool mesh_port::publish() {
     return std::exchange(_woke, false);
 }
 
+void mesh_port::prefetch(std::uint64_t rung) const noexcept {
+    const auto peer = static_cast<std::size_t>(std::countr_zero(rung));
+    if (peer < _lanes.size() && _lanes[peer]) {
+        const lane& from = *_lanes[peer];
+        from.replies_in->prefetch();
+        from.requests_in->prefetch();
+        from.requests_out.prefetch();
+        from.replies_out.prefetch();
+    }
+}
+
 void mesh_port::drain(std::uint64_t rung, instant until) {
     std::uint64_t bits = rung | std::exchange(_backlog, 0);
     if ((bits & bell::foreign) != 0) {
@@ -198,6 +212,7 @@ void mesh_port::drain(std::uint64_t rung, instant until) {
 
 bool mesh_port::drain_lane(lane& from, instant until) {
     from.replies_in->drain(~std::size_t{0}, [&](const call_reply& reply) {
+        prefetch_to_read(&reply + read_ahead);
         // The record is gone after finish().
         const unsigned depth = reply.record->_context.call_depth;
         reply.record->finish(reply);
@@ -205,6 +220,7 @@ bool mesh_port::drain_lane(lane& from, instant until) {
     });
     const task_context own = _owner.context();
     while (from.requests_in->drain(clock_interval, [&](const call_message& call) {
+        prefetch_to_read(&call + read_ahead);
         ++_counters.calls_received;
         _owner.set_context(
             {call.context.group, static_cast<std::uint8_t>(call.context.call_depth + 1)});

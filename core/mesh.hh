@@ -121,6 +121,9 @@ class mesh_port {
     /// The slot of a reply to `to`; publish() sends it.
     call_reply& reply(shard_id to);
 
+    /// Begins to fetch what drain() will read and the answers to it will write. For the first of
+    /// the peers that rang: with more of them there is no waiting for lines to be saved.
+    void prefetch(std::uint64_t rung) const noexcept;
     /// Takes what arrived: replies first, since they return credits, then calls, until the time
     /// is `until`. Keeps in mind what it had to leave.
     void drain(std::uint64_t rung, instant until);
@@ -153,6 +156,9 @@ class mesh_port {
 
     static constexpr std::size_t publish_batch = 32;  // slots claimed before a bell is worth it
     static constexpr unsigned clock_interval = 16;    // calls run between looks at the clock
+    // Each slot comes from the other side's cache, so several are fetched at a time.
+    static constexpr int read_ahead = 4;
+    static constexpr int write_ahead = 8;
 
     void register_metrics();
     void push(lane& to, call_record& record);

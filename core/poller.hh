@@ -59,7 +59,8 @@ class poller {
     /// thread   any
     virtual void interrupt() noexcept = 0;
 
-    /// Starts the time slice that preempt() measures; called where a turn begins to run tasks.
+    /// Starts the time slice that preempt() measures, at what now() said last; called where a turn
+    /// begins.
     virtual void begin_slice() noexcept = 0;
     /// Whether the running task should yield: the quota is used up, or something waits
     /// (`rung`) and the minimum slice is over. In the simulator a seeded choice.

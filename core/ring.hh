@@ -146,6 +146,9 @@ class ring<T>::producer {
     T* slot(sequence at) const noexcept { return _ring->_column.slot(at); }
     slot_spans<T> slots(sequence_range range) const noexcept { return _ring->_column.slots(range); }
 
+    /// Begins to fetch the line that publish() writes, when that is near.
+    void prefetch() const noexcept { _ring->_sequencer.prefetch(); }
+
     /// Constructs an element in the next slot and publishes it. Nothing may be claimed.
     /// returns  false when the ring is full or closed; then nothing was constructed
     template <typename... Arguments>
@@ -260,6 +263,11 @@ class ring<T>::reader {
     slot_spans<const T> slots(sequence_range range) const noexcept {
         const slot_spans<T> spans = _column->slots(range);
         return {spans.head, spans.tail};
+    }
+    /// Begins to fetch what read() and its first element need, when something is known to wait.
+    void prefetch() const noexcept {
+        _gate->prefetch();
+        prefetch_to_read(_column->slot(next()));
     }
     /// Gives the `n` oldest elements back; the producer destroys them.
     void release(std::size_t n) noexcept { _gate->release(n); }

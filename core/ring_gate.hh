@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include <weir/core/assert.hh>
+#include <weir/core/prefetch.hh>
 #include <weir/core/sequence.hh>
 
 namespace weir {
@@ -49,6 +50,10 @@ class ring_gate {
         _seen = _source->cursor.load(std::memory_order_acquire);
         return _seen < next() ? 0 : static_cast<std::size_t>(_seen - next() + 1);
     }
+
+    /// Begins to fetch the line that the producer publishes in.
+    /// thread   the reader
+    void prefetch() const noexcept { prefetch_to_read(&_source->cursor); }
 
     /// Gives the `n` oldest elements back to the producer, who may destroy them at once.
     /// n        at most what the last read() or refresh() could see

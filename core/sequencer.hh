@@ -5,6 +5,7 @@
 #include <memory>
 
 #include <weir/core/assert.hh>
+#include <weir/core/prefetch.hh>
 #include <weir/core/ring_gate.hh>
 
 namespace weir {
@@ -181,6 +182,9 @@ class sequencer {
     sequence_range held() const noexcept {
         return {_reclaimed + 1, static_cast<std::size_t>(cursor() - _reclaimed)};
     }
+    /// Begins to fetch the line that publish() writes.
+    /// thread   the producer
+    void prefetch() const noexcept { prefetch_to_write(&_progress.cursor); }
     /// returns  the last published sequence; only a sample
     /// thread   any
     sequence cursor() const noexcept { return _progress.cursor.load(std::memory_order_relaxed); }

@@ -151,6 +151,7 @@ class shard {
     }
     bool look_at_clock(bool rung) noexcept;
     bool spin(instant until);
+    bool arrived() const noexcept;
     void sleep(instant until);
     void set_spin(duration wanted) noexcept;
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/io/system_clock.hh>
 
+#include <algorithm>
 #include <cerrno>
 #include <ctime>
 #include <limits>
@@ -90,6 +91,11 @@ cycle_counter cycle_counter::calibrate() {
     }
 #endif
     return counter;
+}
+
+void counted_clock::synchronise() noexcept {
+    _synchronised = std::max(monotonic_now(), _last);
+    _ticks = _synchronised_ticks = _cycles.now();
 }
 
 }  // namespace weir::io

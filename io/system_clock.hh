@@ -53,4 +53,41 @@ class cycle_counter {
     double _ticks_per_ns = 1;
 };
 
+/// The monotonic clock by the counter, for who asks several times a microsecond: takes the kernel's
+/// time once a millisecond and counts on from there. Never goes back.
+/// thread   one
+class counted_clock {
+  public:
+    explicit counted_clock(const cycle_counter& cycles) noexcept
+        : _cycles(cycles),
+          _interval(cycles.ticks(std::chrono::milliseconds(1))),
+          _ns_per_tick(1e6 / static_cast<double>(_interval)) {
+        synchronise();
+    }
+
+    /// cost     that of the counter
+    instant now() noexcept {
+        _ticks = _cycles.now();
+        // As unsigned numbers, so that a counter that went back is noticed too.
+        if (_ticks - _synchronised_ticks >= _interval) [[unlikely]] {
+            synchronise();
+        }
+        const auto elapsed = static_cast<double>(_ticks - _synchronised_ticks) * _ns_per_tick;
+        return _last = _synchronised + duration(static_cast<std::int64_t>(elapsed));
+    }
+    /// What the counter said at the last now().
+    std::uint64_t ticks() const noexcept { return _ticks; }
+
+  private:
+    void synchronise() noexcept;
+
+    const cycle_counter _cycles;
+    const std::uint64_t _interval;  // ticks
+    const double _ns_per_tick;
+    std::uint64_t _ticks = 0;
+    std::uint64_t _synchronised_ticks = 0;
+    instant _synchronised{};
+    instant _last{};
+};
+
 }  // namespace weir::io

@@ -26,7 +26,7 @@ class uring_backend final : public uring, private thread_pool::client {
     uring_backend(const uring_options& options, thread_pool& pool, const cycle_counter& cycles);
     ~uring_backend() override;
 
-    instant now() noexcept override { return monotonic_now(); }
+    instant now() noexcept override { return _clock.now(); }
     wall_clock_ms wall_now() noexcept override { return wall_clock_now(); }
     unsigned poll() override;
     bool has_completions() const noexcept override {
@@ -37,7 +37,7 @@ class uring_backend final : public uring, private thread_pool::client {
     void park(instant until) override;
     void wake(poller& peer) override;
     void interrupt() noexcept override;
-    void begin_slice() noexcept override { _slice_start = _cycles.now(); }
+    void begin_slice() noexcept override { _slice_start = _clock.ticks(); }
     bool preempt(bool rung) noexcept override;
     const std::atomic<std::uint32_t>* completions_word() const noexcept override;
     std::uint32_t completions_mask() const noexcept override;
@@ -90,6 +90,7 @@ class uring_backend final : public uring, private thread_pool::client {
 
     const uring_options _options;
     const cycle_counter _cycles;
+    counted_clock _clock;
     const std::uint64_t _quota_ticks;
     const std::uint64_t _minimum_slice_ticks;
     std::uint64_t _slice_start = 0;

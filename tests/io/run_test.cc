@@ -53,6 +53,21 @@ TEST_SUITE("io/run") {
         CHECK(has_line(log, "shard runs"));
     }
 
+    TEST_CASE("a counted clock keeps to the kernel's and never goes back") {
+        counted_clock clock(cycle_counter::calibrate());
+        constexpr auto slack = std::chrono::microseconds(50);
+        instant last{};
+        for (int i = 0; i < 100'000; ++i) {
+            const instant before = monotonic_now();
+            const instant counted = clock.now();
+            const instant after = monotonic_now();
+            REQUIRE(counted >= last);
+            REQUIRE(counted >= before - slack);
+            REQUIRE(counted <= after + slack);
+            last = counted;
+        }
+    }
+
     TEST_CASE("a shard that doesn't spin submits and waits with one system call") {
         constexpr int rounds = 100;
         capturing_log_sink log;
