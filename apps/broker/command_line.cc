@@ -61,6 +61,12 @@ void add_broker_options(CLI::App& app, command_line& line, texts& text) {
     app.add_option("--node-id", broker.node_id, "This broker's number")->capture_default_str();
 }
 
+void add_durability(CLI::App& app, command_line& line) {
+    app.add_flag("--tail-copy", line.broker.storage.log.tail_copy,
+                 "For devices that may spoil a page that is being written when the power goes: one "
+                 "more write a commit. Others leave each sector old or new");
+}
+
 void add_limits(CLI::App& app, command_line& line, texts& text) {
     broker_options& broker = line.broker;
     CLI::Option_group& limits = *app.add_option_group("Limits");
@@ -204,6 +210,7 @@ command_line parse_command_line(int argc, char** argv) {
     app.set_config("--config", "", "A TOML file with these options");
     app.set_version_flag("--version", "weir broker 0.1.0");
     add_broker_options(app, line, text);
+    add_durability(app, line);
     add_limits(app, line, text);
     add_machine_options(app, line, text);
     try {

@@ -130,6 +130,8 @@ void content::reserve(std::uint64_t offset, std::uint64_t length) {
                 zeros = std::make_shared<chunk>();
             }
             _images.now[i] = zeros;
+            // File systems show zeros until a write there is durable: old or new, as elsewhere.
+            _images.known[i] = 0xff;
             ++_images.allocated;
         }
     }

@@ -61,7 +61,7 @@ class content {
         std::vector<chunk_ref> now;
         std::vector<chunk_ref> durable;
         std::vector<std::uint8_t> dirty;  // a bit a sector
-        std::vector<std::uint8_t> known;  // a bit a sector: it has been durable before
+        std::vector<std::uint8_t> known;  // a bit a sector: durable or reserved before
     };
 
     static void copy_out(const std::vector<chunk_ref>& from, std::uint64_t size,

@@ -24,7 +24,7 @@ enum class fault : std::uint8_t {
     // The disk, at a power cut.
     lost_write,     ///< an unsynced sector is as before
     torn_write,     ///< of neighbouring unsynced sectors some are new and some are not
-    junk_sector,    ///< a sector in flight that never held acknowledged data is junk
+    junk_sector,    ///< a sector in flight, of space that was not even reserved before, is junk
     junk_anything,  ///< any sector in flight is junk: beyond what weir promises to survive
     lost_entry,     ///< an unsynced change of a directory is undone
     // The network.

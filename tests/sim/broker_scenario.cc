@@ -68,6 +68,7 @@ class broker_run {
         log.max_waiting_bytes = 256 << 10;
         log.index_interval_bytes = 512;
         log.max_index_entries = 8;
+        log.tail_copy = random.one_in(4);
         // Logs that a failed write stopped come back by themselves: nobody starts a broker for
         // that.
         options.storage.reopen.wait_min = duration(random.between(1'000'000, 100'000'000));

@@ -194,6 +194,10 @@ void broker::register_metrics() {
     of_logs("weir_broker_appends", "Batches appended.", &log_metrics::appends);
     of_logs("weir_broker_commits", "Writes of data to the device.", &log_metrics::commits);
     of_logs("weir_broker_commit_bytes", "Bytes of these writes.", &log_metrics::commit_bytes);
+    of_logs("weir_broker_tail_copies", "Copies of tail pages: see --tail-copy.",
+            &log_metrics::tail_copies);
+    of_logs("weir_broker_restored_tails", "Tail pages that a start wrote again from their copy.",
+            &log_metrics::restored_tails);
     of_logs("weir_broker_waiting_bytes", "Bytes appended and not yet durable.",
             &log_metrics::waiting_bytes);
     of_logs("weir_broker_appends_refused", "Appends beyond the limit of waiting bytes.",

@@ -35,15 +35,22 @@ future<std::unique_ptr<active_segment>> active_segment::create(std::string direc
                                                                std::int64_t base_offset,
                                                                const log_options& options,
                                                                log_metrics& metrics) {
-    io::file file = co_await io::file::open(segment_path(directory, base_offset, log_suffix),
-                                            {.mode = io::op::access::read_write,
-                                             .create = true,
-                                             .truncate = true,
-                                             .direct = options.direct,
-                                             .data_sync = true});
+    const std::string path = segment_path(directory, base_offset, log_suffix);
+    const std::string unfinished = path + std::string(unfinished_suffix);
+    io::file file = co_await io::file::open(unfinished, {.mode = io::op::access::read_write,
+                                                         .create = true,
+                                                         .truncate = true,
+                                                         .direct = options.direct,
+                                                         .data_sync = true});
     std::unique_ptr<active_segment> created(
         new active_segment(std::move(file), 0, 0, options, metrics));
     co_await created->make_room(1);
+    co_await created->_file.close();
+    co_await io::rename(unfinished, path);
+    created->_file = co_await open_segment_file(path, options, io::op::access::read_write, true);
+    if (options.tail_copy) {
+        created->_copy = co_await tail_copy::open(directory, base_offset, options);
+    }
     if (!this_host().canary("missing-directory-sync")) {
         co_await io::sync_directory(directory);
     }
@@ -58,7 +65,8 @@ future<std::unique_ptr<active_segment>> active_segment::resume(std::string direc
     io::file file = co_await open_segment_file(path, options, io::op::access::read_write, true);
     const std::uint64_t tail = page_floor(of.size);
     std::uint64_t zeroed = tail;
-    if (this_host().canary("stale-batch")) {
+    const bool stale = this_host().canary("stale-batch");
+    if (stale) {
         zeroed = std::max(tail, page_floor(co_await file.size()));
     }
     std::unique_ptr<active_segment> resumed(
@@ -67,11 +75,23 @@ future<std::unique_ptr<active_segment>> active_segment::resume(std::string direc
         co_await resumed->_file.read(tail, resumed->_tail_page.span());
         std::memset(resumed->_tail_page.data() + (of.size - tail), 0, page_size - (of.size - tail));
     }
+    if (options.tail_copy) {
+        resumed->_copy = co_await tail_copy::open(directory, of.base_offset, options);
+        co_await resumed->prepare_to_seal();
+        co_await io::sync_directory(directory);
+    }
+    if (of.size > tail && !stale) {
+        // Zeros behind the end of a file that was shorter need not be on the device.
+        co_await resumed->_file.write(tail, resumed->_tail_page.span());
+    }
+    co_await resumed->make_room(0);
     co_return resumed;
 }
 
 future<> active_segment::make_room(std::uint64_t bytes) {
-    const std::uint64_t needed = _end + bytes;
+    // A page more: whatever is behind the data was zeros on the device before, so that recovery can
+    // tell a torn commit from a sector that the device spoilt.
+    const std::uint64_t needed = page_ceiling(_end + bytes) + page_size;
     const bool unzeroed = bytes >= _options.unzeroed_commit_bytes;
     _metrics.commits_delayed += _zeroed < needed && !unzeroed ? 1 : 0;
     while (_zeroed < needed) {
@@ -107,9 +127,12 @@ bool active_segment::zeroing() {
 
 std::uint64_t active_segment::next_zeroed_end(std::uint64_t needed) const noexcept {
     // Not beyond where the segment will be rolled, unless one batch needs it.
-    const std::uint64_t ahead =
-        std::min(std::max(_zeroed, _end) + _step, page_ceiling(_options.segment_bytes));
+    const std::uint64_t ahead = std::min(std::max(_zeroed, _end) + _step, zero_limit());
     return page_ceiling(std::max(ahead, needed));
+}
+
+std::uint64_t active_segment::zero_limit() const noexcept {
+    return page_ceiling(_options.segment_bytes) + page_size;
 }
 
 // A descriptor without O_DSYNC: many writes, one sync. The space is reserved first, so that a full
@@ -166,10 +189,39 @@ future<> active_segment::write(const frozen_commit& commit) {
     ++_metrics.commits;
     _metrics.commit_bytes += commit.pages->size();
     if (commit.batches.size() < _options.unzeroed_commit_bytes && _zeroed - _end < _step / 2 &&
-        !zeroing() && _zeroed < page_ceiling(_options.segment_bytes)) {
+        !zeroing() && _zeroed < zero_limit()) {
         _zeroing = zero_ahead(next_zeroed_end(_zeroed));
     }
+    if (_copy && commit.batches_position > commit.position) {
+        return copy_and_write(commit);
+    }
     return _file.write(commit.position, commit.pages->span());
+}
+
+// What is acknowledged in the tail page first: if the power goes, the copy is whole, or the page.
+future<> active_segment::copy_and_write(const frozen_commit& commit) {
+    if (!this_host().canary("missing-tail-copy")) {
+        co_await copy_tail(commit.position,
+                           commit.pages->span().first(commit.batches_position - commit.position));
+    }
+    co_await _file.write(commit.position, commit.pages->span());
+}
+
+future<> active_segment::copy_tail(std::uint64_t position, std::span<const std::byte> bytes) {
+    if (_copied_end == position + bytes.size()) {
+        co_return;
+    }
+    co_await _copy->write(position, bytes);
+    _copied_end = position + bytes.size();
+    ++_metrics.tail_copies;
+}
+
+future<> active_segment::prepare_to_seal() {
+    const std::uint64_t tail = page_floor(_end);
+    if (!_copy || tail == _end) {
+        return make_ready_future();
+    }
+    return copy_tail(tail, _tail_page.span().first(_end - tail));
 }
 
 future<> active_segment::settle() {
@@ -183,6 +235,9 @@ future<> active_segment::settle() {
 
 future<> active_segment::close() {
     co_await settle();
+    if (_copy) {
+        co_await std::exchange(_copy, nullptr)->close();
+    }
     co_await _file.close();
 }
 

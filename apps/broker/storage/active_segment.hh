@@ -10,6 +10,7 @@
 #include <broker/storage/options.hh>
 #include <broker/storage/recent_batches.hh>
 #include <broker/storage/segment.hh>
+#include <broker/storage/tail_copy.hh>
 
 #include <weir/core/future.hh>
 #include <weir/io/file.hh>
@@ -31,12 +32,13 @@ struct frozen_commit {
 /// thread   one shard; one write() at a time
 class active_segment {
   public:
-    /// Makes the file, its first zeros and its name durable.
+    /// Makes the file, its first zeros and its name durable, in this order: a file of that name has
+    /// zeros behind its data.
     static future<std::unique_ptr<active_segment>> create(std::string directory,
                                                           std::int64_t base_offset,
                                                           const log_options& options,
                                                           log_metrics& metrics);
-    /// Opens the file of a segment that has just been unsealed; its data ends at `size`.
+    /// Opens the file of a segment that is still sealed, and puts durable zeros behind its data.
     static future<std::unique_ptr<active_segment>> resume(std::string directory, const segment& of,
                                                           const log_options& options,
                                                           log_metrics& metrics);
@@ -58,18 +60,24 @@ class active_segment {
     /// which recovery takes for a torn commit only at the end of the last segment: so this comes
     /// before another segment follows.
     future<> settle();
-    /// Waits for what is under way and closes the file.
+    /// Copies the tail page, if the options have it: sealing cuts the file, for which a file system
+    /// may write that page again. All that was frozen must be durable.
+    future<> prepare_to_seal();
+    /// Waits for what is under way and closes the files.
     future<> close();
 
   private:
     active_segment(io::file file, std::uint64_t end, std::uint64_t zeroed,
                    const log_options& options, log_metrics& metrics);
 
+    future<> copy_tail(std::uint64_t position, std::span<const std::byte> bytes);
+    future<> copy_and_write(const frozen_commit& commit);
     future<> zero_ahead(std::uint64_t until);
     future<> reserve(std::uint64_t needed);
     /// Whether zeroing is under way; forgets one that has ended.
     bool zeroing();
     std::uint64_t next_zeroed_end(std::uint64_t needed) const noexcept;
+    std::uint64_t zero_limit() const noexcept;
 
     io::file _file;  // O_DIRECT | O_DSYNC
     std::uint64_t _end;
@@ -78,6 +86,8 @@ class active_segment {
     std::uint64_t _step;
     future<> _zeroing;  // under way or failed; empty when there is none
     io::aligned_buffer _tail_page;
+    std::unique_ptr<tail_copy> _copy;  // null without log_options::tail_copy
+    std::uint64_t _copied_end = 0;     // what _copy holds ends here
     const log_options& _options;
     log_metrics& _metrics;
 };

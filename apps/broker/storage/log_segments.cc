@@ -2,6 +2,7 @@
 #include <utility>
 
 #include <broker/storage/log.hh>
+#include <broker/storage/names.hh>
 
 #include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
@@ -46,10 +47,11 @@ future<> log::prepare_segment() {
         co_return;
     }
     segment& last = *_segments.back();
+    auto resumed = co_await active_segment::resume(_directory, last, _options, _metrics);
     if (last.sealed) {
         co_await unseal(_directory, last, _options);
     }
-    _active = co_await active_segment::resume(_directory, last, _options, _metrics);
+    _active = std::move(resumed);
 }
 
 bool log::must_roll(const pending_append& first) noexcept {
@@ -90,8 +92,12 @@ future<> log::roll() {
 future<> log::seal_in_background(segment& old, std::unique_ptr<active_segment> file) {
     std::string failure;
     try {
+        co_await file->prepare_to_seal();
         co_await file->close();
         co_await seal(_directory, old, _options);
+        if (_options.tail_copy) {
+            co_await io::unlink(segment_path(_directory, old.base_offset, tail_copy_suffix));
+        }
         co_return;
     } catch (const std::exception& e) {
         failure = e.what();

@@ -30,6 +30,8 @@ std::optional<topic_partition> partition_of_directory(std::string_view name);
 inline constexpr std::string_view log_suffix = ".log";
 inline constexpr std::string_view index_suffix = ".index";
 inline constexpr std::string_view time_index_suffix = ".timeindex";
+/// Beside an open segment, in tail_copy mode only.
+inline constexpr std::string_view tail_copy_suffix = ".tail";
 /// A file that is being written, to be renamed when it is whole; left over after a crash.
 inline constexpr std::string_view unfinished_suffix = ".unfinished";
 

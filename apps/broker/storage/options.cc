@@ -36,6 +36,7 @@ log_metrics& log_metrics::operator+=(const log_metrics& other) noexcept {
     commits += other.commits;
     commit_bytes += other.commit_bytes;
     commits_delayed += other.commits_delayed;
+    tail_copies += other.tail_copies;
     zeroed_bytes += other.zeroed_bytes;
     rolls += other.rolls;
     seals_failed += other.seals_failed;
@@ -50,6 +51,7 @@ log_metrics& log_metrics::operator+=(const log_metrics& other) noexcept {
     damaged_reads += other.damaged_reads;
     recovered_bytes += other.recovered_bytes;
     cut_bytes += other.cut_bytes;
+    restored_tails += other.restored_tails;
     waiting_bytes += other.waiting_bytes;
     return *this;
 }

@@ -34,6 +34,10 @@ struct log_options {
     std::size_t max_index_entries = 4096;
     /// O_DIRECT. Off only for file systems that have none: then the page cache may hide errors.
     bool direct = true;
+    /// For devices that may spoil all of a page that is being written when the power goes: what is
+    /// acknowledged in the tail page is copied to a side file before the page is written again.
+    /// Without it a device must leave each logical sector old or new.
+    bool tail_copy = false;
     /// Checks the CRC of every batch that comes from disk before it is handed out.
     bool verify_reads = true;
     /// What batches carry as partition leader epoch.
@@ -52,6 +56,7 @@ struct log_metrics {
     std::uint64_t commits = 0;          ///< writes of data to the device
     std::uint64_t commit_bytes = 0;     ///< with tail pages rewritten and padding
     std::uint64_t commits_delayed = 0;  ///< that waited for zeroed space
+    std::uint64_t tail_copies = 0;      ///< writes of a copy of the tail page
     std::uint64_t zeroed_bytes = 0;
     std::uint64_t rolls = 0;
     std::uint64_t seals_failed = 0;  ///< the next start walks such a segment
@@ -66,6 +71,7 @@ struct log_metrics {
     std::uint64_t damaged_reads = 0;
     std::uint64_t recovered_bytes = 0;  ///< walked at opening
     std::uint64_t cut_bytes = 0;        ///< of torn tails, zeros not counted
+    std::uint64_t restored_tails = 0;   ///< written again from their copy
     std::uint64_t waiting_bytes = 0;    ///< now: appended and not yet durable
 
     log_metrics& operator+=(const log_metrics& other) noexcept;

@@ -2,9 +2,12 @@
 #include <broker/storage/recovery.hh>
 
 #include <algorithm>
+#include <cstring>
 
 #include <broker/storage/names.hh>
 #include <broker/storage/segment_walk.hh>
+#include <broker/storage/tail_copy.hh>
+#include <broker/storage/torn_batch.hh>
 #include <fmt/format.h>
 
 #include <weir/core/coroutine.hh>
@@ -32,6 +35,11 @@ class segment_recovery {
     }
 
     future<std::unique_ptr<segment>> run() {
+        const std::string copy = segment_path(_directory, _found->base_offset, tail_copy_suffix);
+        _has_copy = co_await io::exists(copy);
+        if (_has_copy) {
+            co_await restore_tail();
+        }
         io::file data = co_await open_segment_file(_path, _options, io::op::access::read);
         _file_size = co_await data.size();
         const bool was_sealed =
@@ -42,15 +50,37 @@ class segment_recovery {
             co_await finish(was_sealed);
         }
         co_await data.close();
+        if (_has_copy) {
+            co_await io::unlink(copy);
+        }
         co_return std::move(_found);
     }
 
   private:
+    /// Writes acknowledged bytes again that were on their way to the device when the power went.
+    future<> restore_tail() {
+        const auto copy = co_await tail_copy::read(_directory, _found->base_offset, _options);
+        if (!copy) {
+            co_return;  // the page itself was not being written then
+        }
+        _copied_end = copy->end();
+        io::file file =
+            co_await open_segment_file(_path, _options, io::op::access::read_write, true);
+        io::aligned_buffer there(copy->length);
+        co_await file.read(copy->position, there.span());
+        if (std::memcmp(there.data(), copy->pages.data(), copy->length) != 0) {
+            co_await file.write(copy->position, copy->pages.span());
+            ++_metrics.restored_tails;
+        }
+        co_await file.close();
+    }
+
     /// Believes a sealed segment whose last batch is where the index says, and ends the file.
     future<bool> trust(io::file& data) {
         if (!co_await load_index(_directory, *_found, _options)) {
             co_return false;
         }
+        _indexed_end = _found->base_offset;
         if (const auto last = _found->index.last()) {
             _indexed_end = last->last_offset + 1;
             if (last->position >= _file_size ||
@@ -110,25 +140,35 @@ class segment_recovery {
         if (_found->next_offset < _indexed_end) {
             throw damaged(end, "its index knows of more batches");
         }
+        if (end < _copied_end) {
+            throw damaged(end, "the copy of its tail knows of more");
+        }
         if (_last && _found->next_offset < _acknowledged) {
             throw damaged(end, "acknowledged records are missing");
         }
         if (end == _file_size) {
             co_return;
         }
-        if (was_sealed) {
-            throw damaged(end, "a sealed segment has a bad batch");
-        }
         const tail_findings tail =
             co_await examine_tail(data, end, _file_size, _found->next_offset, _options);
         if (tail.last_nonzero <= end) {
             co_return;
+        }
+        if (was_sealed && _found->next_offset == _indexed_end && tail.last_good_end <= end) {
+            co_return;  // zeros were on their way behind it, to make it an open one again
+        }
+        if (was_sealed) {
+            throw damaged(end, "a sealed segment has a bad batch");
         }
         if (!_last) {
             throw damaged(end, "a bad batch in a segment that another follows");
         }
         if (tail.last_good_end > end + _options.max_commit_bytes) {
             throw damaged(end, "a bad batch that good ones follow, beyond one commit");
+        }
+        // With a copy of its tail, all that was acknowledged is in place by now.
+        if (!_has_copy && !co_await is_torn(data, end, tail.last_nonzero - end)) {
+            throw damaged(end, "a bad batch that is not torn between sectors");
         }
         _metrics.cut_bytes += tail.last_nonzero - end;
         shard& here = this_shard();
@@ -139,9 +179,20 @@ class segment_recovery {
                           {"next_offset", _found->next_offset}});
     }
 
+    future<bool> is_torn(io::file& data, std::uint64_t end, std::uint64_t reach) {
+        const std::uint64_t from = page_floor(end);
+        const std::uint64_t until =
+            std::min(_file_size, end + _options.max_commit_bytes + page_size);
+        io::aligned_buffer bytes(until - from);
+        const std::size_t got = co_await data.read(from, bytes.span());
+        const std::size_t skipped = end - from;
+        co_return may_be_torn(bytes.span().first(std::min(got, until - from)).subspan(skipped), end,
+                              _found->next_offset, reach, _options);
+    }
+
     /// Makes what was found durable, and only that.
     future<> finish(bool was_sealed) {
-        if (was_sealed) {
+        if (was_sealed && _found->size == _file_size) {
             // Its bytes were durable before it got its index files, of which some are lost.
             co_await write_index_files(_directory, *_found, _options);
             co_return;
@@ -152,7 +203,7 @@ class segment_recovery {
         // Its index files may be gone only until a power cut: then it would pass for sealed while
         // this writes to it.
         co_await io::sync_directory(_directory);
-        if (_last) {
+        if (_last && !was_sealed) {
             co_await rewrite_last_commit();
         }
         co_await seal(_directory, *_found, _options);
@@ -174,6 +225,13 @@ class segment_recovery {
         if (got < end - from) {
             throw damaged(from, "the file became shorter");
         }
+        if (_has_copy || _options.tail_copy) {
+            auto copy = co_await tail_copy::open(_directory, _found->base_offset, _options);
+            _has_copy = true;
+            co_await copy->write(from, pages.span().first(end - from));
+            co_await copy->close();
+            co_await io::sync_directory(_directory);
+        }
         std::fill(pages.data() + (end - from), pages.data() + pages.size(), std::byte{0});
         co_await file.write(from, pages.span());
         co_await file.close();
@@ -192,6 +250,8 @@ class segment_recovery {
     std::unique_ptr<segment> _found;
     std::uint64_t _file_size = 0;
     std::int64_t _indexed_end = 0;  // the offset after the last that the index knows
+    bool _has_copy = false;         // there is a side file
+    std::uint64_t _copied_end = 0;  // of what it holds, if that is whole
 };
 
 /// The first offsets of the segments, in order. Removes what was never finished.

@@ -125,6 +125,12 @@ struct bed {
         void write(const log_line&) noexcept override { ++count; }
         unsigned count = 0;
     };
+    /// Changes bytes of a file on the device; callable from code of the host.
+    void corrupt(const std::string& path, std::uint64_t at, std::span<const std::byte> bytes) {
+        const outside memory;
+        REQUIRE(host.disk().corrupt(path, at, bytes));
+    }
+
     sink lines;
     io::sim::world world;
     io::sim::sim_host& host;

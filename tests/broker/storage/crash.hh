@@ -22,6 +22,8 @@ struct crash_statistics {
     std::uint64_t segments = 0;
     std::uint64_t reopened = 0;
     std::uint64_t full_disks = 0;
+    std::uint64_t restored_tails = 0;
+    std::uint64_t refusals = 0;  ///< starts that found damage, where that is allowed
 
     crash_statistics& operator+=(const crash_statistics& other) {
         acknowledged += other.acknowledged;
@@ -31,8 +33,16 @@ struct crash_statistics {
         segments += other.segments;
         reopened += other.reopened;
         full_disks += other.full_disks;
+        restored_tails += other.restored_tails;
+        refusals += other.refusals;
         return *this;
     }
+};
+
+/// How a crash test differs from the plain one.
+struct crash_settings {
+    bool tail_copy = false;
+    bool may_refuse = false;  ///< a start that finds damage ends the run, and breaks no promise
 };
 
 /// Appends to one log and ends its host again and again, at random moments; outside the host it
@@ -40,11 +50,17 @@ struct crash_statistics {
 class crash_run {
   public:
     crash_run(std::uint64_t seed, std::unordered_set<std::string> canaries,
-              io::sim::fault_plan faults)
-        : _on(seed, with(faults), std::move(canaries)), _options(small_options()) {
+              io::sim::fault_plan faults, crash_settings settings = {})
+        : _on(seed, with(faults), std::move(canaries)),
+          _options(small_options()),
+          _settings(settings) {
         _options.segment_bytes = 24 << 10;
         // All commits, some, or none go to space that is not zeroed.
         _options.unzeroed_commit_bytes = std::size_t{1} << (seed % 3 * 12);
+        if (settings.may_refuse) {
+            _options.unzeroed_commit_bytes = log_options().unzeroed_commit_bytes;
+        }
+        _options.tail_copy = settings.tail_copy;
     }
 
     /// returns  the first promise that was broken
@@ -62,6 +78,10 @@ class crash_run {
                 const bool cut = _on.world.random().below(3) != 0;
                 ++(cut ? statistics.power_cuts : statistics.kills);
                 cut ? _on.world.power_cut(_on.host) : _on.world.kill(_on.host);
+            } else if (_settings.may_refuse &&
+                       _on.host.failure().find("damaged") != std::string::npos) {
+                ++statistics.refusals;
+                return _broken;
             } else if (const std::string& failure = _on.host.failure();
                        !failure.empty() &&
                        (last || !_faulty() || failure.find("damaged") != std::string::npos)) {
@@ -117,6 +137,7 @@ class crash_run {
     future<> check(log& in) {
         statistics.torn_tails += in.metrics().cut_bytes > 0 ? 1 : 0;
         statistics.segments += in.segment_count();
+        statistics.restored_tails += in.metrics().restored_tails;
         if (in.end_offset() < _promised_end) {
             broken(fmt::format("acknowledged up to {}, there up to {}", _promised_end,
                                in.end_offset()));
@@ -208,6 +229,7 @@ class crash_run {
 
     bed _on;
     log_options _options;
+    const crash_settings _settings;
     std::map<std::int64_t, std::uint64_t> _acknowledged;  // offset -> value
     std::vector<std::uint64_t> _seen;                     // at the last start
     std::int64_t _promised_end = 0;
