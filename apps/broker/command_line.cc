@@ -129,6 +129,11 @@ void add_limits(CLI::App& app, command_line& line, texts& text) {
                     "Memory for what is read from disk before a consumer asks, a shard; 0: none")
         ->capture_default_str();
     limits
+        .add_option("--recoveries-at-once", broker.storage.recoveries_at_once,
+                    "Logs that a start after a crash reads at the same time, a shard")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1000));
+    limits
         .add_option("--reopen-attempts", broker.storage.reopen.attempts_max,
                     "Tries in a row to reopen a log that a failed write stopped; 0: none")
         ->capture_default_str();

@@ -204,6 +204,8 @@ void broker::register_metrics() {
             &log_metrics::appends_refused);
     of_logs("weir_broker_log_stops", "Failed writes and syncs, each of which stopped a log.",
             &log_metrics::stops);
+    of_logs("weir_broker_recovered_bytes", "Bytes that starts and reopenings had to walk.",
+            &log_metrics::recovered_bytes);
     of_logs("weir_broker_log_reopens", "Logs that took appends again after a stop.",
             &log_metrics::reopens);
     of_logs("weir_broker_log_reopens_failed", "Tries to reopen a log that failed.",

@@ -13,6 +13,9 @@ future<std::unique_ptr<store>> store::open(std::string directory, store_options 
                                            owner_test owns) {
     options.log.check();
     options.reopen.check();
+    if (options.recoveries_at_once == 0) {
+        throw error("check store options", "recoveries_at_once: above 0", errc::malformed);
+    }
     std::unique_ptr<store> opened(new store(std::move(directory), options));
     std::exception_ptr failure;
     try {
@@ -30,13 +33,32 @@ future<std::unique_ptr<store>> store::open(std::string directory, store_options 
 future<> store::open_all(owner_test owns) {
     // Whoever made a partition's directory may have died before it was synced.
     co_await io::sync_directory(_directory);
+    semaphore places(_options.recoveries_at_once);
+    std::vector<future<>> opening;
+    std::exception_ptr failure;
     for (const std::string& name : co_await io::list_directory(_directory)) {
         const auto which = partition_of_directory(name);
         if (which && owns(*which)) {
-            keep(*which,
-                 co_await log::open(_directory + "/" + name, _options.log, _recent, &_ahead));
+            opening.push_back(open_one(*which, co_await places.acquire()));
         }
     }
+    // All are awaited, come what may.
+    for (future<>& each : opening) {
+        try {
+            co_await std::move(each);
+        } catch (...) {
+            failure = failure ? failure : std::current_exception();
+        }
+    }
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
+}
+
+// The place is free again for the next when this log is open.
+future<> store::open_one(topic_partition which, semaphore_units) {
+    const std::string path = _directory + "/" + directory_name(which);
+    keep(which, co_await log::open(path, _options.log, _recent, &_ahead));
 }
 
 log* store::find(const topic_partition& which) noexcept {

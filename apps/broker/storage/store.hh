@@ -20,6 +20,8 @@ struct store_options {
     std::size_t recent_bytes = std::size_t{16} << 20;
     /// Memory for what is read from the device before a consumer asks for it, likewise.
     std::size_t read_ahead_bytes = std::size_t{16} << 20;
+    /// Logs that a start recovers at the same time. Each needs memory for a largest commit.
+    std::size_t recoveries_at_once = 8;
     /// Partitions that this shard may hold.
     std::size_t max_partitions = 10'000;
 };
@@ -67,6 +69,7 @@ class store {
           _ahead(options.read_ahead_bytes),
           _keeper(options.reopen) {}
     future<> open_all(owner_test owns);
+    future<> open_one(topic_partition which, semaphore_units place);
     future<log*> make(topic_partition which);
     log& keep(const topic_partition& which, std::unique_ptr<log> opened);
 

@@ -3,6 +3,7 @@
 #include <broker/storage/store.hh>
 
 #include "bed.hh"
+#include <weir/core/sleep.hh>
 
 namespace weir::broker {
 
@@ -78,6 +79,61 @@ TEST_SUITE("broker/storage/store") {
             }
             CHECK((co_await failure_of(few->create({"t", 5}))).is(errc::limit_exceeded));
             co_await few->close();
+        });
+    }
+
+    TEST_CASE("after a crash several logs are recovered at the same time, and all come back") {
+        const auto recovery_time = [](std::size_t at_once) {
+            bed on(26);
+            on.start([]() -> future<> {
+                co_await io::make_directories("/data");
+                store_options options = small_store();
+                options.max_partitions = 100;
+                auto opened = co_await store::open("/data", options, all);
+                for (int i = 0; i < 20; ++i) {
+                    log* to = co_await opened->create({"t", i});
+                    co_await to->append(batch_of(static_cast<std::uint64_t>(i) * 10, 3, 3000));
+                }
+                co_await sleep_for(std::chrono::hours(10));
+            });
+            on.world.run_for(std::chrono::minutes(1));
+            on.world.power_cut(on.host);
+            duration took{};
+            on.run([&took, at_once]() -> future<> {
+                store_options options = small_store();
+                options.max_partitions = 100;
+                options.recoveries_at_once = at_once;
+                const instant before = this_shard().now();
+                auto opened = co_await store::open("/data", options, all);
+                took = this_shard().now() - before;
+                CHECK(opened->metrics().recovered_bytes > 20 * 9000);
+                CHECK(opened->partitions().size() == 20);
+                for (int i = 0; i < 20; ++i) {
+                    const auto there = co_await read_all(*opened->find({"t", i}), 0);
+                    CHECK(there == numbers(static_cast<std::uint64_t>(i) * 10, 3));
+                }
+                co_await opened->close();
+            });
+            return took;
+        };
+        CHECK(recovery_time(5) * 3 < recovery_time(1));
+    }
+
+    TEST_CASE("one log that is damaged refuses the start, and all others are closed") {
+        bed on(27);
+        on.run([&on]() -> future<> {
+            co_await io::make_directories("/data");
+            auto first = co_await store::open("/data", small_store(), all);
+            for (int i = 0; i < 5; ++i) {
+                co_await (co_await first->create({"t", i}))->append(batch_of(1, 1, 5000));
+            }
+            co_await first->close();
+            const std::vector<std::byte> junk(100, std::byte{0x77});
+            on.corrupt("/data/t-3/00000000000000000000.log", 10, junk);
+            const error refused = co_await failure_of(
+                store::open("/data", small_store(), all).then([](std::unique_ptr<store>) {}));
+            CHECK(refused.is(errc::corrupt));
+            CHECK(std::string(refused.what()).find("t-3") != std::string::npos);
         });
     }
 
