@@ -14,7 +14,6 @@
 
 #include <weir/core/cgroup.hh>
 #include <weir/core/log.hh>
-#include <weir/core/metrics.hh>
 #include <weir/core/topology.hh>
 #include <weir/io/budget_metrics.hh>
 #include <weir/io/stop_signals.hh>
@@ -79,6 +78,7 @@ int runner::run() {
         _signals.emplace();
     }
     std::vector<std::thread> threads;
+    threads.reserve(_places.size());
     for (shard_id id = 0; id < _places.size(); ++id) {
         threads.emplace_back([this, id] { run_thread(id); });
     }
