@@ -22,8 +22,8 @@ class deployment::part final : bell_listener {
         _rings.resize(_plan.stages.size());
         for_own([&](unsigned index, const stage_plan& planned) {
             if (planned.out != nullptr) {
-                _rings[index] = std::make_unique<output>(*planned.out, planned.capacity,
-                                                         planned.readers, planned.feedback);
+                _rings[index] =
+                    std::make_unique<output>(*planned.out, planned.capacity, planned.readers);
                 rings[index] = _rings[index].get();
             }
         });
@@ -44,7 +44,8 @@ class deployment::part final : bell_listener {
             if (_plan.stages[each.writer].shard != _own) {
                 continue;
             }
-            each.reading->join();
+            // Stages are numbered as they were laid: who reads a later one is fed back to.
+            each.reading->join(each.reader <= each.writer);
             meet(each.writer, each.reader);
         }
     }
@@ -61,10 +62,16 @@ class deployment::part final : bell_listener {
 
     future<> until_ended() {
         for (const auto& each : _stages) {
-            if (each) {
+            if (each && each.get() != _stages.back().get()) {
                 co_await each->until_ended();
             }
         }
+    }
+    /// returns  what the sink ended with
+    future<std::exception_ptr> until_sink_ended() {
+        auto& sink = static_cast<sink_stage&>(*_stages.back());
+        co_await sink.until_ended();
+        co_return sink.failure();
     }
     void free_rings() { _rings.clear(); }
 
@@ -200,12 +207,12 @@ future<> deployment::build() {
 }
 
 future<> deployment::join() {
+    const shard_id last = _plan->stages.back().shard;
+    std::exception_ptr failure =
+        co_await on(last, [this, last] { return _parts[last]->until_sink_ended(); });
+    // Stages that nobody reads end by themselves; those of a loop read one another.
+    co_await stop();
     co_await on_parts([](part& each) { return each.until_ended(); });
-    const unsigned sink = static_cast<unsigned>(_plan->stages.size()) - 1;
-    const shard_id last = _plan->stages[sink].shard;
-    std::exception_ptr failure = co_await on(last, [this, sink, last] {
-        return static_cast<sink_stage&>(_parts[last]->at(sink)).failure();
-    });
     // Rings look at their readers' gates as they go, so all of them go first.
     co_await on_parts([](part& each) { each.free_rings(); });
     for (shard_id to = 0; to < _parts.size(); ++to) {

@@ -7,9 +7,8 @@
 
 namespace weir::pipeline {
 
-output::output(const element_type& type, std::size_t capacity, std::size_t readers,
-               std::size_t feedback)
-    : _type(type), _scratch(type.columns.size()), _feedback(feedback), _order(capacity, readers) {
+output::output(const element_type& type, std::size_t capacity, std::size_t readers)
+    : _type(type), _scratch(type.columns.size()), _order(capacity, readers) {
     for (const column_type& each : type.columns) {
         const std::size_t alignment = std::max(each.alignment, line_pair);
         // Not touched before it is used: it lies near the stage that writes it.
@@ -72,9 +71,22 @@ void output::reclaim() noexcept {
     _order.reclaim([this](sequence_range freed) { destroy(freed); });
 }
 
-void output::join(ring_gate& reader) {
+bool output::abandoned() noexcept {
+    // Looking at gates costs a line of the reader's each: only when one of them has left.
+    if (_order.gates() != _gates_seen) {
+        std::erase_if(_wanting, [](const ring_gate* each) { return !each->joined(); });
+        _gates_seen = _order.gates();
+    }
+    return _wanting.empty();
+}
+
+void output::join(ring_gate& reader, bool fed_back) {
     const bool joined = _order.join(reader, 0, [this](sequence_range freed) { destroy(freed); });
     WEIR_ASSERT(joined);
+    _gates_seen = _order.gates();
+    if (!fed_back) {
+        _wanting.push_back(&reader);
+    }
 }
 
 }  // namespace weir::pipeline

@@ -18,9 +18,7 @@ class output {
   public:
     /// capacity  elements, a power of two
     /// readers   that will join
-    /// feedback  of those, the ones that stand before the stage in a loop
-    output(const element_type& type, std::size_t capacity, std::size_t readers,
-           std::size_t feedback);
+    output(const element_type& type, std::size_t capacity, std::size_t readers);
     ~output();
     output(const output&) = delete;
     output& operator=(const output&) = delete;
@@ -41,10 +39,13 @@ class output {
     void close(std::exception_ptr failure) noexcept;
     /// Destroys what every reader has released.
     void reclaim() noexcept;
-    /// Whether all readers have left but those that feed the stage itself: nobody wants more.
-    bool abandoned() const noexcept { return _order.gates() <= _feedback; }
+    /// Whether all readers have left that are not fed back to the stage itself: nobody wants more.
+    /// Only as far as claim() and reclaim() have seen.
+    bool abandoned() noexcept;
 
-    void join(ring_gate& reader);
+    /// Adds a reader.
+    /// fed_back  it stands before this stage, in a loop
+    void join(ring_gate& reader, bool fed_back);
 
     const element_type& type() const noexcept { return _type; }
     std::size_t capacity() const noexcept { return _order.capacity(); }
@@ -83,7 +84,8 @@ class output {
     std::vector<slot_lane> _scratch;  // for destroy(): allocates nothing while it runs
     std::exception_ptr _failure;
     std::atomic<bool> _closed{false};
-    const std::size_t _feedback;
+    std::vector<const ring_gate*> _wanting;  // the readers that are not fed back
+    std::size_t _gates_seen = 0;             // when _wanting was last looked through
     sequencer _order;
 };
 

@@ -219,7 +219,6 @@ class planner {
 
     stream_ptr lay_shards(const node_ptr& what, const stream_ptr& in, unsigned& turn,
                           unsigned copy) {
-        seal(*in);
         auto outputs =
             lay_copies(what, turn, copy, [&](std::size_t k) { return part(in, what->deal, k); });
         return make({.kind = form::dealt,
@@ -279,22 +278,19 @@ class planner {
         }
         back->of = {again};
         _least_capacity = least;
-        return slice(both, 0, given);
+        // Not slice(): an element comes out only if what is fed back with it is there as well.
+        return make({.kind = form::slice, .columns = given, .of = {both}});
     }
 
-    // Whoever reads it directly no longer reads it alone.
+    // Its rings have more than one reader from now on.
     void seal(const stream& shared) {
-        if (shared.kind == form::ring) {
-            _sealed[shared.stage] = true;
-        }
+        visit_rings(shared, [this](const stream& ring) { _sealed[ring.stage] = true; });
     }
 
     void count_readers(unsigned stage) {
         if (_plan.stages[stage].in) {
-            visit_rings(*_plan.stages[stage].in, [&](const stream& ring, bool fed_back) {
-                ++_plan.stages[ring.stage].readers;
-                _plan.stages[ring.stage].feedback += fed_back ? 1 : 0;
-            });
+            visit_rings(*_plan.stages[stage].in,
+                        [&](const stream& ring) { ++_plan.stages[ring.stage].readers; });
         }
     }
 
@@ -320,13 +316,12 @@ class planner {
 
 }  // namespace
 
-void visit_rings(const stream& read, const std::function<void(const stream&, bool)>& visit,
-                 bool fed_back) {
+void visit_rings(const stream& read, const std::function<void(const stream&)>& visit) {
     if (read.kind == form::ring) {
-        visit(read, fed_back);
+        visit(read);
     }
     for (const stream_ptr& each : read.of) {
-        visit_rings(*each, visit, fed_back || read.kind == form::delayed);
+        visit_rings(*each, visit);
     }
 }
 

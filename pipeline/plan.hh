@@ -45,10 +45,9 @@ struct stage_plan {
     std::vector<node_ptr> nodes{};      ///< several where neighbours fused
     const element_type* out = nullptr;  ///< null for the sink
     std::size_t capacity = 0;
-    std::size_t readers = 0;   ///< of its ring
-    std::size_t feedback = 0;  ///< of those, the ones that stand before it in a loop
-    bool tags = false;         ///< its only node is a key_shard, whose tags it makes
-    bool copies = false;       ///< its only node is a loop, whose feedback it copies
+    std::size_t readers = 0;  ///< of its ring
+    bool tags = false;        ///< its only node is a key_shard, whose tags it makes
+    bool copies = false;      ///< its only node is a loop, whose feedback it copies
 };
 
 /// A program laid out: stages, and the streams that they read. Plain data, for every shard.
@@ -62,9 +61,7 @@ struct plan {
 /// fails    weir::error malformed: an option out of range, a name or shard that does not exist
 plan lay_out(program what, deploy_options options, unsigned shards);
 
-/// Calls `visit(ring, fed_back)` for each gate that a reader of the stream has in a ring.
-/// fed_back  whether the reader stands before the ring, in a loop
-void visit_rings(const stream& read, const std::function<void(const stream&, bool)>& visit,
-                 bool fed_back = false);
+/// Calls `visit(ring)` for each gate that a reader of the stream has in a ring.
+void visit_rings(const stream& read, const std::function<void(const stream&)>& visit);
 
 }  // namespace weir::pipeline

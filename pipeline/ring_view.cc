@@ -75,8 +75,8 @@ void ring_view::release(std::size_t n) {
     }
 }
 
-void ring_view::join() {
-    _from.join(_gate);
+void ring_view::join(bool fed_back) {
+    _from.join(_gate, fed_back);
     // What lies before our first element must not hold the producer back.
     _gate.release_to(_next);
 }

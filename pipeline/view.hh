@@ -66,7 +66,8 @@ class ring_view final : public view {
 
     /// Enters the gate with its producer.
     /// thread   the producer's; the reader's has not begun
-    void join();
+    /// fed_back  the reader stands before the ring's writer, in a loop
+    void join(bool fed_back);
     const ring_gate& gate() const noexcept { return _gate; }
     /// returns  whether elements were given back since the last call: their writer should know
     bool take_moved() noexcept { return std::exchange(_moved, false); }
