@@ -29,12 +29,13 @@ template <typename A, typename Function>
 using given = std::decay_t<std::invoke_result_t<Function&, ref<A>>>;
 
 template <typename A, typename Function>
-constexpr void check_takes() {
+constexpr auto check_takes() {
     static_assert(std::is_invocable_v<Function&, ref<A>>,
                   "the function does not take the elements that come here: it gets const "
                   "references (a pair or variant of them)");
     static_assert(std::copy_constructible<Function>,
                   "the function must be copyable: each copy of a stage has its own");
+    return true;
 }
 
 template <typename A, typename B>
@@ -75,7 +76,7 @@ inline auto id() {
 template <typename Function>
 auto map(Function function) {
     return untyped{[function]<typename A>() {
-        detail::check_takes<A, Function>();
+        static_assert(detail::check_takes<A, Function>());
         using B = detail::given<A, Function>;
         static_assert(!weir::detail::is_future<B>::value,
                       "the function returns a future: use map_async");
@@ -144,7 +145,7 @@ auto reduce(S initial, Function function) {
 template <typename Predicate>
 auto filter(Predicate keep) {
     return untyped{[keep]<typename A>() {
-        detail::check_takes<A, Predicate>();
+        static_assert(detail::check_takes<A, Predicate>());
         static_assert(std::predicate<Predicate&, ref<A>>, "a filter's function returns a bool");
         node graph = detail::work<A, A>("filter");
         graph.make = [keep] { return std::make_unique<detail::filter_kernel<A, Predicate>>(keep); };
@@ -163,7 +164,7 @@ auto filter(Predicate keep) {
 template <typename Function>
 auto flat_map(Function function) {
     return untyped{[function]<typename A>() {
-        detail::check_takes<A, Function>();
+        static_assert(detail::check_takes<A, Function>());
         using range = detail::given<A, Function>;
         static_assert(std::ranges::input_range<range>, "a flat_map's function returns a range");
         using B = std::ranges::range_value_t<range>;
@@ -211,7 +212,7 @@ inline auto window(std::size_t size) {
 template <typename Function>
 auto map_async(std::size_t window, Function function) {
     return untyped{[window, function]<typename A>() {
-        detail::check_takes<A, Function>();
+        static_assert(detail::check_takes<A, Function>());
         using F = std::invoke_result_t<Function&, ref<A>>;
         static_assert(weir::detail::is_future<F>::value,
                       "the function of a map_async returns a future");

@@ -5,4 +5,5 @@
 #include <weir/pipeline/combinators.hh>
 #include <weir/pipeline/deployment.hh>
 #include <weir/pipeline/ends.hh>
+#include <weir/pipeline/policies.hh>
 #include <weir/pipeline/shapes.hh>

@@ -18,34 +18,41 @@ template <typename>
 inline constexpr bool is_pair = false;
 template <typename A, typename B>
 inline constexpr bool is_pair<std::pair<A, B>> = true;
+template <typename, typename>
+inline constexpr bool feeds_back = false;
+template <typename B, typename S>
+inline constexpr bool feeds_back<std::pair<B, S>, S> = true;
 template <typename>
 inline constexpr bool is_either = false;
 template <typename A, typename B>
 inline constexpr bool is_either<std::variant<A, B>> = true;
 
 template <traits S, traits T>
-constexpr void check_side_by_side() {
+constexpr auto check_side_by_side() {
     static_assert(S.yields == T.yields && S.yields != rate::any,
                   "rate: pipelines side by side must give one element for each, or both one at "
                   "the end; a filter, flat_map or window can't stand here");
     static_assert(S.ordered && T.ordered,
                   "order: what comes unordered can't be put beside anything");
+    return true;
 }
 template <traits S, traits T>
-constexpr void check_choice() {
+constexpr auto check_choice() {
     static_assert(S.yields == rate::one && T.yields == rate::one,
                   "rate: each side of a choice must give one element for each; a filter, "
                   "flat_map, window or reduce can't stand here");
     static_assert(S.ordered && T.ordered,
                   "order: what comes unordered can't be put back in the order of its input");
+    return true;
 }
 template <traits T>
-constexpr void check_sharded() {
+constexpr auto check_sharded() {
     static_assert(T.yields == rate::one,
                   "rate: a sharded pipeline must give one element for each; a filter, flat_map, "
                   "window or reduce can't stand here");
     static_assert(T.ordered,
                   "order: what comes unordered can't be put back in the order of its input");
+    return true;
 }
 
 template <typename A, typename B>
@@ -101,7 +108,7 @@ auto both(const P& first, const Q& second) {
         using D = typename std::decay_t<decltype(g)>::result;
         constexpr traits S = std::decay_t<decltype(f)>::kept;
         constexpr traits T = std::decay_t<decltype(g)>::kept;
-        detail::check_side_by_side<S, T>();
+        static_assert(detail::check_side_by_side<S, T>());
         return detail::make_pipe<AB, std::pair<C, D>, detail::side_by_side(S, T)>(
             detail::shaped<AB, std::pair<C, D>>(node::form::both, "both", {f.graph(), g.graph()}),
             detail::make_model<AB, std::pair<C, D>>(
@@ -121,7 +128,7 @@ auto fanout(const P& first, const Q& second) {
         using D = typename std::decay_t<decltype(g)>::result;
         constexpr traits S = std::decay_t<decltype(f)>::kept;
         constexpr traits T = std::decay_t<decltype(g)>::kept;
-        detail::check_side_by_side<S, T>();
+        static_assert(detail::check_side_by_side<S, T>());
         return detail::make_pipe<A, std::pair<C, D>, detail::side_by_side(S, T)>(
             detail::shaped<A, std::pair<C, D>>(node::form::fanout, "fanout",
                                                {f.graph(), g.graph()}),
@@ -145,7 +152,7 @@ auto choose(const P& left, const Q& right) {
         using D = typename std::decay_t<decltype(g)>::result;
         constexpr traits S = std::decay_t<decltype(f)>::kept;
         constexpr traits T = std::decay_t<decltype(g)>::kept;
-        detail::check_choice<S, T>();
+        static_assert(detail::check_choice<S, T>());
         using Out = either<C, D>;
         return detail::make_pipe<AB, Out, detail::side_by_side(S, T)>(
             detail::shaped<AB, Out>(node::form::choose, "choose", {f.graph(), g.graph()}),
@@ -172,7 +179,7 @@ auto merge(const P& left, const Q& right) {
                       "both sides of a merge give elements of one type");
         constexpr traits S = std::decay_t<decltype(f)>::kept;
         constexpr traits T = std::decay_t<decltype(g)>::kept;
-        detail::check_choice<S, T>();
+        static_assert(detail::check_choice<S, T>());
         return detail::make_pipe<AB, C, detail::side_by_side(S, T)>(
             detail::shaped<AB, C>(node::form::merge, "merge", {f.graph(), g.graph()}),
             detail::make_model<AB, C>([f = f.meaning(), g = g.meaning()](listed<AB> in) {
@@ -194,7 +201,7 @@ auto shard(const P& what, std::size_t block = 1) {
         const auto f = what.template of<A>();
         using B = typename std::decay_t<decltype(f)>::result;
         constexpr traits T = std::decay_t<decltype(f)>::kept;
-        detail::check_sharded<T>();
+        static_assert(detail::check_sharded<T>());
         static_assert(!T.stateful,
                       "state: each copy would see only some of the elements; shard by key");
         node graph = detail::shaped<A, B>(node::form::shard, "shard", {f.graph()});
@@ -214,7 +221,7 @@ auto shard_by(Key key, const P& what) {
         const auto f = what.template of<A>();
         using B = typename std::decay_t<decltype(f)>::result;
         constexpr traits T = std::decay_t<decltype(f)>::kept;
-        detail::check_sharded<T>();
+        static_assert(detail::check_sharded<T>());
         auto tag_of = [key](ref<A> element) mutable {
             return static_cast<tag>(static_cast<std::size_t>(key(element)) % N);
         };
@@ -240,7 +247,7 @@ auto loop(std::vector<S> initial, const P& what) {
     return untyped{[initial, what]<typename A>() {
         const auto f = what.template of<std::pair<A, S>>();
         using BS = typename std::decay_t<decltype(f)>::result;
-        static_assert(detail::is_pair<BS> && std::same_as<typename BS::second_type, S>,
+        static_assert(detail::feeds_back<BS, S>,
                       "a loop's pipeline gives pairs whose second half is what it is fed");
         using B = typename BS::first_type;
         constexpr traits T = std::decay_t<decltype(f)>::kept;

@@ -6,6 +6,7 @@ import pathlib
 import struct
 import subprocess
 import tempfile
+import time
 
 from broker import run, shell
 import script
@@ -14,6 +15,7 @@ FS_IOC_SHUTDOWN = 0x8004587D
 FLUSH_JOURNAL = 1     # what the journal knows still reaches the device
 FLUSH_NOTHING = 2     # as when the power goes
 os.environ["PATH"] += ":/usr/sbin:/sbin"
+UNMOUNT_PATIENCE_S = 30
 
 
 class Disk:
@@ -46,7 +48,13 @@ class Disk:
         run("mount", "-o", "loop", self.image, self.path)
 
     def unmount(self):
-        run("umount", self.path)
+        # The kernel lets go of a dead process's ring, and of the files in it, in its own time.
+        last = time.monotonic() + UNMOUNT_PATIENCE_S
+        while subprocess.run(["umount", str(self.path)], capture_output=True,
+                             check=False).returncode != 0 and time.monotonic() < last:
+            time.sleep(0.01)
+        if os.path.ismount(self.path):
+            run("umount", self.path)
 
     def lose_power(self, how=FLUSH_NOTHING):
         """From here on nothing reaches the image; every operation fails."""

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pipelines that would break the law. Each line that is marked must not compile, with a message
+// that holds the words behind the mark; wrong_programs_test.py sees to it.
+#include <string>
+
+#include <weir/pipeline/pipeline.hh>
+
+namespace {
+
+using namespace weir::pipeline;
+using weir::future;
+
+const auto twice = map([](int i) { return 2 * i; });
+const auto even = filter([](int i) { return i % 2 == 0; });
+const auto sum = fold(0, [](int& total, int i) { return total += i; });
+const auto total = reduce(0, [](int& all, int i) { all += i; });
+const auto late = map_unordered(4, [](int i) { return weir::make_ready_future<int>(i); });
+const auto sides = map([](int i) {
+    return i > 0 ? either<int, long>(std::in_place_index<0>, i)
+                 : either<int, long>(std::in_place_index<1>, -i);
+});
+
+// What may stand here compiles.
+[[maybe_unused]] const auto right = describe<int>(fanout(twice, sum) >> both(twice, twice));
+[[maybe_unused]] const auto ends = describe<int>(even >> fanout(total, total));
+[[maybe_unused]] const auto halves = describe<int>(sides >> merge(twice, shard<2>(twice)));
+
+template <typename P>
+void wrong(const P& p) {
+    (void)describe<int>(p);
+}
+
+// clang-format off
+void programs() {
+    wrong(fanout(twice, even));           // wrong: rate: pipelines side by side must give
+    wrong(fanout(twice, total));          // wrong: rate: pipelines side by side must give
+    wrong(fanout(late, twice));           // wrong: order: what comes unordered can't be put
+    wrong(sides >> merge(twice, even));   // wrong: rate: each side of a choice must give
+    wrong(sides >> choose(late, twice));  // wrong: order: what comes unordered can't be put
+    wrong(shard<2>(sum));                 // wrong: state: each copy would see only some
+    wrong(shard<2>(even));                // wrong: rate: a sharded pipeline must give one
+    wrong(shard<2>(late));                // wrong: order: what comes unordered can't be put
+    wrong(twice >> both(twice, twice));   // wrong: both takes elements that are pairs
+    wrong(twice >> merge(twice, twice));  // wrong: merge takes elements that are an either
+    wrong(map([](std::string s) { return s; }));                    // wrong: does not take the
+    wrong(map([](int i) { return weir::make_ready_future<int>(i); }));  // wrong: use map_async
+    wrong(map_async(2, [](int i) { return i; }));        // wrong: of a map_async returns a future
+    wrong(loop(std::vector<int>{0}, map([](auto) { return 1; })));    // wrong: a loop's pipeline
+    wrong(skip(total, [](int, const std::exception_ptr&) {}));  // wrong: rate: skip is for stages
+    wrong(describe<long>(map([](long i) { return i; })) >> twice);    // wrong: the element types
+}
+// clang-format on
+
+}  // namespace
