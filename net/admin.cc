@@ -243,6 +243,13 @@ admin_server::admin_server(admin_options options)
 
 admin_server::~admin_server() = default;
 
+void admin_server::add_page(std::string path, std::string name, http_server::handler serve) {
+    // Relative, so that the page may stand behind a proxy's prefix.
+    _links +=
+        fmt::format("{}[{},{}]", _links.empty() ? "" : ",", quoted(path.substr(1)), quoted(name));
+    route(std::move(path), std::move(serve));
+}
+
 future<> admin_server::start() {
     _started = this_shard().now();
     return _http.start(_options.at);
@@ -291,7 +298,7 @@ future<http_response> admin_server::shards_json(const http_request&) {
         out += &table == _options.tables.data() ? "" : ",";
         append_table(out, table, shards);
     }
-    out += "]}\n";
+    out += "],\"links\":[" + _links + "]}\n";
     co_return http_response{200, "application/json", out};
 }
 

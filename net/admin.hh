@@ -47,6 +47,13 @@ class admin_server {
     future<> start();
     future<> stop();
 
+    /// Has `serve` answer for a path of an application's own. Before start().
+    void route(std::string path, http_server::handler serve) {
+        _http.route(std::move(path), std::move(serve));
+    }
+    /// As route(), and the page links to it as `name`.
+    void add_page(std::string path, std::string name, http_server::handler serve);
+
     /// What `/healthz` says: 200 "ok" for an empty reason, else 503 and the reason. At first it
     /// is "starting"; once the host is asked to stop it is "stopping", whatever was set.
     void set_unready(std::string reason) { _unready = std::move(reason); }
@@ -63,6 +70,7 @@ class admin_server {
     const admin_options _options;
     http_server _http;
     instant _started{};
+    std::string _links;  // of added pages, as JSON
     std::string _unready = "starting";
 };
 

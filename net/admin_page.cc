@@ -86,7 +86,8 @@ footer { margin-top: 1.5rem; font-size: .82rem; color: var(--soft); }
 <header>
   <h1 id="title">weir</h1><span class="pill" id="health">…</span>
   <span class="soft" id="uptime"></span>
-  <nav class="links"><a href="metrics">metrics</a> · <a href="healthz">health</a> ·
+  <nav class="links"><span id="added"></span>
+    <a href="metrics">metrics</a> · <a href="healthz">health</a> ·
     <a href="shards.json">json</a></nav>
 </header>
 <section class="totals" id="totals"></section>
@@ -314,6 +315,11 @@ function showAll(now) {
   $("health").textContent = now.health;
   $("health").classList.toggle("not", now.health !== "ok");
   $("uptime").textContent = "up " + time(now.uptime);
+  $("added").replaceChildren(...now.links.flatMap(([path, name]) => {
+    const link = element("a", name);
+    link.href = path;
+    return [link, " · "];
+  }));
   showTotals(now, past);
   showStrip(now, past);
   showTables(now, past);

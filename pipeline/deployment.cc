@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/pipeline/deployment.hh>
 
+#include <algorithm>
 #include <utility>
 
 #include <weir/core/call.hh>
@@ -57,6 +58,9 @@ class deployment::part final : bell_listener {
         this_shard().port().listen(*this);
     }
     void start() {
+        if (_plan.options.paused && _stages[0]) {
+            static_cast<source_stage&>(*_stages[0]).pause();
+        }
         for_each_stage([](stage& each) { each.start(); });
     }
 
@@ -77,15 +81,22 @@ class deployment::part final : bell_listener {
 
     stage& at(unsigned index) noexcept { return *_stages[index]; }
 
-    std::vector<stage_sample> sample() {
+    std::vector<stage_sample> sample(std::size_t elements) {
         std::vector<stage_sample> samples;
         for_own([&](unsigned index, const stage_plan&) {
-            const stage& each = *_stages[index];
-            samples.push_back({.stage = index, .counted = each.counters(), .over = each.over()});
+            stage& each = *_stages[index];
+            each.time_runs();
+            samples.push_back({.stage = index,
+                               .counted = each.counters(),
+                               .over = each.over(),
+                               .waits = each.waits(),
+                               .readers = readers_of(index)});
             stage_sample& taken = samples.back();
-            if (output* const ring = _stages[index]->ring(); ring != nullptr) {
+            if (output* const ring = each.ring(); ring != nullptr) {
+                ring->reclaim();  // what its readers have released since it last asked
                 taken.cursor = ring->cursor();
                 taken.queued = ring->queued();
+                ring->print(elements, "  ", taken.newest);
             } else {
                 taken.cursor = static_cast<sequence>(taken.counted.elements) - 1;
             }
@@ -99,6 +110,26 @@ class deployment::part final : bell_listener {
         unsigned writer;
         unsigned reader;
     };
+
+    // A stage may have several gates in a ring, one for each way in which it looks at it: the
+    // slowest counts.
+    std::vector<reader_sample> readers_of(unsigned index) const {
+        std::vector<reader_sample> all;
+        for (const leaf& each : _leaves) {
+            if (each.reader != index) {
+                continue;
+            }
+            const reader_sample now{each.writer, each.reading->taken(), each.reading->queued()};
+            const auto known = std::ranges::find(all, each.writer, &reader_sample::writer);
+            if (known == all.end()) {
+                all.push_back(now);
+            } else {
+                known->taken = std::min(known->taken, now.taken);
+                known->queued = std::max(known->queued, now.queued);
+            }
+        }
+        return all;
+    }
 
     template <typename Fn>
     void for_own(Fn fn) {
@@ -213,6 +244,8 @@ future<> deployment::join() {
     // Stages that nobody reads end by themselves; those of a loop read one another.
     co_await stop();
     co_await on_parts([](part& each) { return each.until_ended(); });
+    _at_end = co_await ask_parts(0);
+    co_await _samplers.close();
     // Rings look at their readers' gates as they go, so all of them go first.
     co_await on_parts([](part& each) { each.free_rings(); });
     for (shard_id to = 0; to < _parts.size(); ++to) {
@@ -247,14 +280,26 @@ future<> deployment::resume() {
     return with_source([](source_stage& from) { from.resume(); });
 }
 
-future<std::vector<stage_sample>> deployment::sample() {
-    std::vector<stage_sample> all;
+future<std::vector<stage_sample>> deployment::sample(std::size_t elements) {
+    if (_samplers.closed()) {
+        co_return _at_end;
+    }
+    const gate::holder inside = _samplers.hold();  // join() frees nothing meanwhile
+    co_return co_await ask_parts(elements);
+}
+
+future<std::vector<stage_sample>> deployment::ask_parts(std::size_t elements) {
+    std::vector<future<std::vector<stage_sample>>> asked;
     for (shard_id to = 0; to < _parts.size(); ++to) {
-        auto some = co_await on(to, [this, to] {
-            return _parts[to] ? _parts[to]->sample() : std::vector<stage_sample>();
-        });
-        all.insert(all.end(), std::make_move_iterator(some.begin()),
-                   std::make_move_iterator(some.end()));
+        if (_parts[to]) {
+            asked.push_back(on(to, [this, to, elements] { return _parts[to]->sample(elements); }));
+        }
+    }
+    std::vector<stage_sample> all(_plan->stages.size());
+    for (auto& some : co_await when_all_succeed(std::move(asked))) {
+        for (stage_sample& each : some) {
+            all[each.stage] = std::move(each);
+        }
     }
     co_return all;
 }

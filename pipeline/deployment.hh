@@ -2,13 +2,22 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <weir/core/future.hh>
+#include <weir/core/gate.hh>
 #include <weir/pipeline/plan.hh>
 #include <weir/pipeline/stage.hh>
 
 namespace weir::pipeline {
+
+/// How far a stage is with the ring of another one, at one moment.
+struct reader_sample {
+    unsigned writer = 0;      ///< whose ring; in plan::stages
+    std::uint64_t taken = 0;  ///< elements of it that the stage gave back
+    std::size_t queued = 0;   ///< elements of it that wait for the stage
+};
 
 /// What a stage has done and how full its ring is, at one moment.
 struct stage_sample {
@@ -17,6 +26,9 @@ struct stage_sample {
     sequence cursor = -1;    ///< the last element it published; a sink: the last it took
     std::size_t queued = 0;  ///< elements in its ring that some reader has yet to release
     bool over = false;
+    stage_waits waits{};
+    std::vector<reader_sample> readers{};  ///< one for each ring that it reads
+    std::string newest{};                  ///< of what is queued, as asked for
 };
 
 /// A program that runs: a part of it on each shard that has stages. It ends when its source does,
@@ -40,9 +52,12 @@ class deployment {
 
     /// What was deployed: stages, shards, streams.
     const plan& laid_out() const noexcept { return *_plan; }
-    /// Asks every part for what its stages have done.
-    /// cost     a call to each shard; the stages don't notice
-    future<std::vector<stage_sample>> sample();
+    /// Asks every part for what its stages have done. May be asked while join() waits, and after
+    /// it: then it is what they had done in the end.
+    /// elements  of each ring, the newest so many in words
+    /// returns   a sample for each stage, in their order
+    /// cost      a call to each shard; the stages don't notice, but that a few runs are timed
+    future<std::vector<stage_sample>> sample(std::size_t elements = 0);
 
   private:
     friend future<std::unique_ptr<deployment>> deploy(program what, deploy_options options);
@@ -50,6 +65,7 @@ class deployment {
 
     explicit deployment(plan laid);
     future<> build();
+    future<std::vector<stage_sample>> ask_parts(std::size_t elements);
     template <typename Fn>
     future<> on_parts(Fn fn);
     template <typename Fn>
@@ -58,6 +74,8 @@ class deployment {
     std::unique_ptr<const plan> _plan;
     std::vector<std::unique_ptr<part>> _parts;  // by shard; null where there are no stages
     std::vector<output*> _rings;                // by stage; null for the sink
+    gate _samplers;                             // closed once the end was sampled
+    std::vector<stage_sample> _at_end;          // then
     bool _joined = false;
 };
 

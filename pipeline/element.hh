@@ -12,6 +12,7 @@
 #include <variant>
 
 #include <weir/pipeline/lane.hh>
+#include <weir/pipeline/printer.hh>
 
 namespace weir::pipeline {
 
@@ -50,6 +51,9 @@ struct shape {
     static void destroy(const slot_lane* at, std::size_t i) noexcept {
         std::destroy_at(reinterpret_cast<T*>(at->at(i)));
     }
+    static void print(const lane* from, std::size_t i, std::string& into) {
+        printer<T>::print(load(from, i), into);
+    }
     static T copy(ref value) { return value; }
     static ref as_ref(const T& value) noexcept { return value; }
 };
@@ -79,6 +83,13 @@ struct shape<std::pair<A, B>> {
     static void destroy(const slot_lane* at, std::size_t i) noexcept {
         shape<A>::destroy(at, i);
         shape<B>::destroy(at + shape<A>::columns, i);
+    }
+    static void print(const lane* from, std::size_t i, std::string& into) {
+        into += '(';
+        shape<A>::print(from, i, into);
+        into += ", ";
+        shape<B>::print(from + shape<A>::columns, i, into);
+        into += ')';
     }
     static std::pair<A, B> copy(const ref& value) {
         return {shape<A>::copy(value.first), shape<B>::copy(value.second)};
@@ -127,6 +138,15 @@ struct shape<std::variant<A, B>> {
             shape<B>::destroy(at + right, i);
         }
     }
+    static void print(const lane* from, std::size_t i, std::string& into) {
+        if (shape<tag>::load(from, i) == 0) {
+            into += "left ";
+            shape<A>::print(from + left, i, into);
+        } else {
+            into += "right ";
+            shape<B>::print(from + right, i, into);
+        }
+    }
     static std::variant<A, B> copy(const ref& value) {
         if (value.index() == 0) {
             return std::variant<A, B>(std::in_place_index<0>, shape<A>::copy(std::get<0>(value)));
@@ -146,6 +166,8 @@ struct element_type {
     std::span<const column_type> columns;
     /// Ends the life of `count` elements; null where there is nothing to do.
     void (*destroy)(const slot_lane* at, std::size_t count) noexcept;
+    /// Appends what element `i` looks like to people who watch: see printer.
+    void (*print)(const lane* from, std::size_t i, std::string& into);
 };
 
 /// returns  what is known of T, the same object each time
@@ -162,7 +184,8 @@ const element_type& type_of() noexcept {
             for (std::size_t i = 0; i < count; ++i) {
                 shape<T>::destroy(at, i);
             }
-        }};
+        },
+        &shape<T>::print};
     return type;
 }
 

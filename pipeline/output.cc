@@ -71,6 +71,22 @@ void output::reclaim() noexcept {
     _order.reclaim([this](sequence_range freed) { destroy(freed); });
 }
 
+void output::print(std::size_t count, std::string_view separator, std::string& into) const {
+    const sequence_range held = _order.held();
+    std::vector<slot_lane> slots(_columns.size());
+    std::vector<lane> from;
+    count = std::min(count, held.count);
+    for (sequence at = held.end() - static_cast<sequence>(count); at < held.end(); ++at) {
+        lanes(at, slots.data());
+        from.clear();
+        for (const slot_lane& each : slots) {
+            from.push_back({each.base, each.size, nullptr});
+        }
+        into += at == held.end() - static_cast<sequence>(count) ? std::string_view() : separator;
+        _type.print(from.data(), 0, into);
+    }
+}
+
 bool output::abandoned() noexcept {
     // Looking at gates costs a line of the reader's each: only when one of them has left.
     if (_order.gates() != _gates_seen) {

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <exception>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <weir/core/sequencer.hh>
@@ -52,6 +54,9 @@ class output {
     std::size_t claimed() const noexcept { return _order.claimed(); }
     /// returns  elements published and not released by every reader, as far as the stage knows
     std::size_t queued() const noexcept { return _order.held().count; }
+    /// Appends the newest `count` elements that some reader has yet to release, oldest first and
+    /// in words for people, with `separator` between them.
+    void print(std::size_t count, std::string_view separator, std::string& into) const;
     /// thread   any; only a sample
     sequence cursor() const noexcept { return _order.cursor(); }
 

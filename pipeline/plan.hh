@@ -30,7 +30,8 @@ struct deploy_options {
     std::size_t batch = 64;       ///< elements that a stage handles at once, 1..max_batch
     /// Looks for elements in vain before a stage waits for a bell. More is faster and busier.
     unsigned polls = 200;
-    bool fuse = true;  ///< neighbours on a shard become one stage
+    bool fuse = true;     ///< neighbours on a shard become one stage
+    bool paused = false;  ///< the source gives nothing before deployment::resume()
 };
 
 /// One stage as it will run.

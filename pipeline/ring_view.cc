@@ -70,9 +70,17 @@ void ring_view::gather(std::size_t n, lane* into) {
 void ring_view::release(std::size_t n) {
     if (n != 0) {
         _next = place(n);
+        _taken += n;
         _gate.release_to(_next);
         _moved = true;
     }
+}
+
+std::size_t ring_view::queued() const noexcept {
+    const sequence cursor = _from.cursor();
+    return _left || cursor < _next
+               ? 0
+               : count_mine(static_cast<std::size_t>(cursor - _next + 1), _from.capacity());
 }
 
 void ring_view::join(bool fed_back) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <weir/core/mesh.hh>
+#include <weir/core/poller.hh>
 #include <weir/core/shard.hh>
 
 namespace weir::pipeline {
@@ -41,6 +42,25 @@ void stage::add_neighbour(shard_id remote) {
 }
 
 void stage::run() noexcept {
+    if (_runs_to_time != 0) [[unlikely]] {
+        run_timed();
+    } else {
+        work();
+    }
+}
+
+void stage::run_timed() noexcept {
+    const std::uint64_t before = _counters.elements;
+    const instant began = this_shard().outside().now();
+    work();
+    if (_counters.elements != before) {
+        --_runs_to_time;
+        _counters.service += this_shard().outside().now() - began;
+        _counters.sampled_elements += _counters.elements - before;
+    }
+}
+
+void stage::work() noexcept {
     ++_counters.runs;
     bool moved = false;
     progress last = progress::moved;

@@ -23,8 +23,15 @@ struct stage_counters {
     std::uint64_t runs = 0;     ///< times it had its turn
     std::uint64_t starved = 0;  ///< found nothing to take
     std::uint64_t blocked = 0;  ///< found no room for what it would give
-    duration service{};         ///< time spent in runs, sampled: see sampled_runs
-    std::uint64_t sampled_elements = 0;
+    // Of a few runs after each look that someone takes, since the clock costs time.
+    duration service{};                  ///< spent in them
+    std::uint64_t sampled_elements = 0;  ///< that went through in them
+};
+
+/// How much of what a stage waits for outside is under way.
+struct stage_waits {
+    std::size_t now = 0;   ///< futures; 1 for a source or sink that waits
+    std::size_t most = 0;  ///< 0 for a stage that never waits
 };
 
 /// A stage at work: a task of its shard that takes what is there, as far as there is room, and
@@ -51,6 +58,9 @@ class stage : public task {
     const stage_plan& planned() const noexcept { return _planned; }
     const stage_counters& counters() const noexcept { return _counters; }
     bool over() const noexcept { return _over; }
+    virtual stage_waits waits() const noexcept { return {}; }
+    /// Measures what the next few runs that do something take.
+    void time_runs() noexcept { _runs_to_time = timed_runs; }
     /// Null for a sink.
     virtual output* ring() noexcept { return nullptr; }
 
@@ -65,11 +75,16 @@ class stage : public task {
     const std::size_t _batch;
 
   private:
+    static constexpr unsigned timed_runs = 4;
+
     void run() noexcept final;
+    void run_timed() noexcept;
+    void work() noexcept;
     void tell_neighbours() noexcept;
 
     const unsigned _polls_max;
     unsigned _polls = 0;
+    unsigned _runs_to_time = 0;
     bool _idle = false;
     bool _over = false;
     std::vector<stage*> _local;
@@ -111,6 +126,7 @@ class async_stage final : public producing_stage, async_results {
   public:
     async_stage(const stage_plan& planned, const deploy_options& options, output& to,
                 std::unique_ptr<view> from);
+    stage_waits waits() const noexcept override { return {_next - _oldest, _flights.size()}; }
 
   private:
     progress step() override;
@@ -150,6 +166,7 @@ class source_stage final : public producing_stage {
     /// Gives nothing until resume().
     void pause() noexcept { _paused = true; }
     void resume() noexcept;
+    stage_waits waits() const noexcept override { return {_waiting ? 1U : 0U, 1}; }
 
   private:
     progress step() override;
@@ -171,6 +188,7 @@ class sink_stage final : public stage {
                std::unique_ptr<sink> to);
     /// What the whole pipeline failed with; null if it did not.
     const std::exception_ptr& failure() const noexcept { return _failure; }
+    stage_waits waits() const noexcept override { return {_waiting ? 1U : 0U, 1}; }
 
   private:
     progress step() override;

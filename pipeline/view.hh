@@ -69,6 +69,10 @@ class ring_view final : public view {
     /// fed_back  the reader stands before the ring's writer, in a loop
     void join(bool fed_back);
     const ring_gate& gate() const noexcept { return _gate; }
+    /// returns  elements of ours that are published and not given back; only a sample
+    std::size_t queued() const noexcept;
+    /// returns  elements given back
+    std::uint64_t taken() const noexcept { return _taken; }
     /// returns  whether elements were given back since the last call: their writer should know
     bool take_moved() noexcept { return std::exchange(_moved, false); }
 
@@ -81,6 +85,7 @@ class ring_view final : public view {
     const dealing _deal;
     bool _left = false;
     bool _moved = false;
+    std::uint64_t _taken = 0;
     sequence _next;                         // the next element that is ours
     std::vector<const std::byte*> _picked;  // for each column, max_batch pointers
     ring_gate _gate;
