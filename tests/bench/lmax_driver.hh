@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdio>
 #include <string>
+#include <vector>
 
-#include <sys/types.h>
+#include <bench/line_process.hh>
 
 namespace weir::bench {
+
+/// The command that runs a class of the LMAX driver; its arguments follow.
+/// folder   where Maven put driver.jar and the Disruptor
+std::vector<std::string> lmax_command(const std::string& folder, const std::string& main_class);
+/// returns  whether `folder` holds the driver
+bool lmax_built(const std::string& folder);
 
 /// The LMAX Disruptor in a Java process of its own: lmax/src/Driver.java. Between runs its
 /// threads sleep.
@@ -16,12 +22,6 @@ class lmax_driver {
     /// producer_cpu  for its producing thread, consumer_cpu for the other
     /// fails         std::runtime_error when Java can't be started
     lmax_driver(const std::string& folder, int producer_cpu, int consumer_cpu);
-    ~lmax_driver();
-    lmax_driver(const lmax_driver&) = delete;
-    lmax_driver& operator=(const lmax_driver&) = delete;
-
-    /// returns  whether `folder` holds the driver
-    static bool built(const std::string& folder);
 
     /// returns  elements per second through one ring
     double rate(std::size_t batch, std::int64_t count);
@@ -29,13 +29,7 @@ class lmax_driver {
     double round_trip_ns(std::int64_t count);
 
   private:
-    std::string answer();
-    double ask(const std::string& line);
-    void pin(const std::string& thread, int cpu) const;
-
-    pid_t _process = -1;
-    std::FILE* _to = nullptr;
-    std::FILE* _from = nullptr;
+    line_process _process;
 };
 
 }  // namespace weir::bench

@@ -12,6 +12,7 @@
 
 #include <bench/harness.hh>
 #include <bench/lmax_driver.hh>
+#include <bench/run_length.hh>
 #include <boost/lockfree/policies.hpp>
 #include <boost/lockfree/spsc_queue.hpp>
 #include <fmt/format.h>
@@ -266,26 +267,6 @@ double round_trip_ns(cpus where, std::int64_t count, Side& there, Side& back) {
     return together(where, count, ask, answer) / static_cast<double>(count);
 }
 
-/// A run's length in elements, from how fast the first run was.
-class run_length {
-  public:
-    run_length(double seconds, std::int64_t first) : _seconds(seconds), _count(first) {}
-    std::int64_t operator()() const { return _count; }
-    void learn(double per_second) {
-        if (!_learned) {
-            _learned = true;
-            _count = std::max<std::int64_t>(1, static_cast<std::int64_t>(per_second * _seconds)) /
-                         64 * 64 +
-                     64;
-        }
-    }
-
-  private:
-    double _seconds;
-    std::int64_t _count;
-    bool _learned = false;
-};
-
 class ring_bench {
   public:
     ring_bench(report& out, cpus where, lmax_driver* lmax)
@@ -410,7 +391,7 @@ int run(int argc, char** argv) {
     const cpus where{allowed[0], allowed[1]};
     out.bracket(where.producer, where.consumer);
     std::unique_ptr<lmax_driver> lmax;
-    if (lmax_driver::built(lmax_folder)) {
+    if (lmax_built(lmax_folder)) {
         lmax = std::make_unique<lmax_driver>(lmax_folder, where.producer, where.consumer);
     } else {
         out.note("No LMAX driver: its rows are left out (scripts/bench ring builds it).");
