@@ -157,6 +157,23 @@ struct send {
     bool zero_copy = false;  ///< a hint; the completion comes when the memory is free again
 };
 
+/// Reads what comes next in a pipe, a terminal, a connection or a file, at the position that the
+/// descriptor itself has: the standard input. Waits for the first byte: result is the count, 0 at
+/// the end. The simulator has connections only.
+struct read_stream {
+    int fd;
+    void* data;
+    std::uint32_t length;
+};
+
+/// Writes at the position that the descriptor itself has: the standard output. Result is the
+/// count, which may be short; waits while there is no room. The simulator has connections only.
+struct write_stream {
+    int fd;
+    const iovec* vector;
+    std::uint32_t vector_count;
+};
+
 /// Ends one or both directions (SHUT_RD, SHUT_WR, SHUT_RDWR).
 struct shutdown {
     int fd;
@@ -174,10 +191,10 @@ struct socket_name {
 
 namespace weir::io {
 
-using any_op =
-    std::variant<op::nop, op::open, op::close, op::stat, op::read, op::write, op::sync,
-                 op::allocate, op::truncate, op::lock, op::rename, op::unlink, op::make_directory,
-                 op::list_directory, op::listen, op::accept, op::connect, op::receive,
-                 op::receive_into, op::send, op::shutdown, op::socket_name>;
+using any_op = std::variant<op::nop, op::open, op::close, op::stat, op::read, op::write, op::sync,
+                            op::allocate, op::truncate, op::lock, op::rename, op::unlink,
+                            op::make_directory, op::list_directory, op::listen, op::accept,
+                            op::connect, op::receive, op::receive_into, op::send, op::read_stream,
+                            op::write_stream, op::shutdown, op::socket_name>;
 
 }  // namespace weir::io

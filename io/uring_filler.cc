@@ -68,6 +68,8 @@ bool is_socket(int fd) noexcept {
     return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) == 0;
 }
 
+constexpr auto own_position = static_cast<std::uint64_t>(-1);
+
 /// Fills the entry for each kind of operation.
 struct filler {
     io_uring_sqe* entry;
@@ -198,6 +200,21 @@ struct filler {
             io_uring_prep_sendmsg_zc(entry, what.fd, &message, flags);
         } else {
             io_uring_prep_sendmsg(entry, what.fd, &message, flags);
+        }
+    }
+
+    // Pipes and terminals have no offset; -1 is the descriptor's own position.
+    void operator()(const op::read_stream& what) {
+        io_uring_prep_read(entry, what.fd, what.data, what.length, own_position);
+    }
+
+    void operator()(const op::write_stream& what) {
+        if (what.vector_count == 1) {
+            io_uring_prep_write(entry, what.fd, what.vector->iov_base, single_length(*what.vector),
+                                own_position);
+        } else {
+            io_uring_prep_writev(entry, what.fd, what.vector, parts(what.vector_count),
+                                 own_position);
         }
     }
 

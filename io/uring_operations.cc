@@ -26,7 +26,8 @@ const T* as(const operation& work) noexcept {
 /// Whether it may wait for a peer, for ever.
 bool waits_for_peer(const operation& work) noexcept {
     return as<op::accept>(work) || as<op::connect>(work) || as<op::receive>(work) ||
-           as<op::receive_into>(work) || as<op::send>(work);
+           as<op::receive_into>(work) || as<op::send>(work) || as<op::read_stream>(work) ||
+           as<op::write_stream>(work);
 }
 
 bool yields_descriptor(const operation& work) noexcept {

@@ -16,6 +16,11 @@
 
 namespace weir::pipeline {
 
+/// An element that says nothing but that it is there.
+struct unit {
+    friend bool operator==(const unit&, const unit&) = default;
+};
+
 /// One of two: what choose and merge take apart.
 template <typename A, typename B>
 using either = std::variant<A, B>;

@@ -417,9 +417,11 @@ void machine::run(const request_ref& asked, const Operation& what) {
     if constexpr (std::is_same_v<Operation, op::accept>) {
         _network.accept(asked);
     } else if constexpr (std::is_same_v<Operation, op::receive> ||
-                         std::is_same_v<Operation, op::receive_into>) {
+                         std::is_same_v<Operation, op::receive_into> ||
+                         std::is_same_v<Operation, op::read_stream>) {
         _network.receive(asked);
-    } else if constexpr (std::is_same_v<Operation, op::send>) {
+    } else if constexpr (std::is_same_v<Operation, op::send> ||
+                         std::is_same_v<Operation, op::write_stream>) {
         _network.send(asked);
     } else if constexpr (std::is_same_v<Operation, op::shutdown>) {
         _network.shutdown(asked);

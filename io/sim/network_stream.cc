@@ -21,6 +21,22 @@ std::uint64_t length_of(const op::send& what) noexcept {
     return length;
 }
 
+/// A connection takes what is written to it as a stream as if it were sent.
+op::send sending(const any_op& what) noexcept {
+    if (const auto* stream = std::get_if<op::write_stream>(&what)) {
+        return {stream->fd, stream->vector, stream->vector_count};
+    }
+    return std::get<op::send>(what);
+}
+
+op::receive_into own_memory(const any_op& what) noexcept {
+    if (const auto* stream = std::get_if<op::read_stream>(&what)) {
+        return {stream->fd, stream->data, stream->length};
+    }
+    const auto* into = std::get_if<op::receive_into>(&what);
+    return into == nullptr ? op::receive_into{-1, nullptr, 0} : *into;
+}
+
 }  // namespace
 
 void network::send(const request_ref& asked) {
@@ -44,7 +60,7 @@ bool network::try_send(const socket_ref& from, const request_ref& asked) {
         asked->owner->answer(asked, error != 0 ? -error : -EPIPE);
         return true;
     }
-    const auto& what = std::get<op::send>(asked->work->what);
+    const op::send what = sending(asked->work->what);
     const std::uint64_t length = length_of(what);
     const std::uint64_t unfreed = from->sent - from->freed;
     const std::uint32_t window = _engine.options.network.window;
@@ -307,9 +323,9 @@ bool network::feed_one(const socket_ref& to, const request_ref& asked) {
         }
         return end(-std::exchange(to->error, 0));
     }
-    if (const auto* own = std::get_if<op::receive_into>(&asked->work->what)) {
+    if (const auto own = own_memory(asked->work->what); own.data != nullptr) {
         return end(
-            static_cast<std::int32_t>(take(*to, static_cast<std::byte*>(own->data), own->length)));
+            static_cast<std::int32_t>(take(*to, static_cast<std::byte*>(own.data), own.length)));
     }
     lent_buffer buffer = asked->owner->lend();
     if (buffer.data == nullptr) {
