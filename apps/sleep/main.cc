@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+// Stages that only sleep: what a pipeline saves in time, without needing a core for it.
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <support/pipeline_app.hh>
+
+#include <weir/core/coroutine.hh>
+#include <weir/core/host.hh>
+#include <weir/core/sleep.hh>
+#include <weir/pipeline/pipeline.hh>
+
+namespace {
+
+constexpr const char* about =
+    "Runs elements through four stages that each sleep: two side by side, then one, then another.\n"
+    "The model sleeps four times for each element, one after the other. Deployed, the two sleep "
+    "at\n"
+    "the same time, and the next elements enter while the first ones are further on. Sharded, two\n"
+    "copies of all of it take the even and the odd elements. A stage sleeps for one element at a\n"
+    "time unless --window lets it have more. Sleeping takes no core: one shard is enough.";
+
+constexpr const char* examples =
+    "Examples:\n"
+    "  weir-sleep                              5 elements, 250 ms a stage\n"
+    "  weir-sleep --elements 100 --time-ms 10\n"
+    "  weir-sleep --window 4 --shards 1\n";
+
+using namespace weir;
+using namespace weir::pipeline;
+
+struct options : apps::pipeline_options {
+    std::size_t elements = 5;
+    std::uint64_t time_ms = 250;
+    std::size_t window = 1;
+};
+
+struct row {
+    std::string name;
+    duration took;
+    double least_s;  // if nothing but sleeping took time
+};
+
+// [sleep]
+auto sleepers(std::size_t window, duration time) {
+    const auto nap = map_async(window, [time](const auto&) -> future<unit> {
+        co_await sleep_for(time);
+        co_return unit();
+    });
+    return describe<unit>(fanout(nap, nap) >> nap >> nap);
+}
+
+template <combinator P>
+future<duration> time_deployed(const P& described, const options& chosen) {
+    const instant began = this_shard().now();
+    co_await pipeline::run(from_list(std::vector<unit>(chosen.elements)) >> described >> discard(),
+                           chosen.deploy);
+    co_return this_shard().now() - began;
+}
+// [/sleep]
+
+future<> measure(std::vector<row>& rows, const options& chosen) {
+    const duration time = std::chrono::milliseconds(chosen.time_ms);
+    const auto described = sleepers(chosen.window, time);
+    const double one_s = static_cast<double>(chosen.time_ms) / 1e3;
+    // What enters a stage together leaves it together, and there are three behind one another.
+    const auto rounds = [&chosen](std::size_t elements) {
+        return elements == 0 ? 0.0 : static_cast<double>((elements - 1) / chosen.window + 1 + 2);
+    };
+
+    const instant began = this_shard().now();
+    co_await model(described, std::vector<unit>(chosen.elements));
+    rows.push_back(
+        {"model", this_shard().now() - began, 4 * one_s * static_cast<double>(chosen.elements)});
+    rows.push_back(
+        {"deployed", co_await time_deployed(described, chosen), one_s * rounds(chosen.elements)});
+    const auto sharded = describe<unit>(weir::pipeline::shard<2>(described));
+    rows.push_back({"sharded", co_await time_deployed(sharded, chosen),
+                    one_s * rounds((chosen.elements + 1) / 2)});
+}
+
+void print(const std::vector<row>& rows, const options& chosen) {
+    fmt::print("{} elements, {} ms a stage, {} at a time\n\n", chosen.elements, chosen.time_ms,
+               chosen.window);
+    fmt::print("{:<10} {:>8} {:>8}\n", "", "took s", "least s");
+    for (const row& each : rows) {
+        fmt::print("{:<10} {:>8.2f} {:>8.2f}\n", each.name,
+                   std::chrono::duration<double>(each.took).count(), each.least_s);
+    }
+}
+
+int run(int argc, char** argv) {
+    options chosen;
+    CLI::App app(about, "weir-sleep");
+    app.footer(examples);
+    app.add_option("--elements", chosen.elements, "Elements that pass")->capture_default_str();
+    app.add_option("--time-ms", chosen.time_ms, "Milliseconds that each stage sleeps for each")
+        ->capture_default_str()
+        ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{3'600'000}));
+    app.add_option("--window", chosen.window, "Elements that a stage sleeps for at a time")
+        ->capture_default_str()
+        ->check(CLI::Range(std::size_t{1}, max_batch));
+    apps::add_options(app, chosen);
+    CLI11_PARSE(app, argc, argv);
+
+    std::vector<row> rows;
+    const int status = io::run(chosen.run, [&](host&) { return measure(rows, chosen); });
+    if (status == 0) {
+        print(rows, chosen);
+    }
+    return status;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try { return run(argc, argv); } catch (const std::exception& e) {
+    fmt::print(stderr, "weir-sleep: {}\n", e.what());
+    return 1;
+}

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <weir/io/run.hh>
+#include <weir/pipeline/deployment.hh>
+
+namespace CLI {
+class App;
+}
+
+// What the small applications that each run pipelines have in common.
+namespace apps {
+
+struct pipeline_options {
+    weir::io::run_options run;
+    weir::pipeline::deploy_options deploy;
+};
+
+/// Adds the options of the machine and of the deployment.
+void add_options(CLI::App& to, pipeline_options& options);
+
+/// Deploys a program on the host's shards and waits for its end, or, once the host is asked to
+/// stop, ends its source early; then the host is to stop, too. Once for each host.
+/// returns  false if it was ended early
+weir::future<bool> run_to_end(weir::pipeline::program what, weir::pipeline::deploy_options how);
+
+}  // namespace apps

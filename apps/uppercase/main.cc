@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lines of the standard input in upper case, even and odd ones on two cores.
+#include <cerrno>
+#include <exception>
+#include <string>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <support/pipeline_app.hh>
+
+#include <weir/core/coroutine.hh>
+#include <weir/core/error.hh>
+#include <weir/pipeline/descriptors.hh>
+#include <weir/pipeline/pipeline.hh>
+
+namespace {
+
+constexpr const char* about =
+    "Copies lines from the standard input to the standard output with a-z turned to A-Z. Lines\n"
+    "are dealt to two copies of the stage that works, even ones to one core and odd ones to the\n"
+    "other, and come out in the order in which they went in. Input and output may be pipes,\n"
+    "terminals or files. Each line written ends with a newline.";
+
+constexpr const char* examples =
+    "Examples:\n"
+    "  echo 'so it flows' | weir-uppercase\n"
+    "  weir-uppercase                          type lines; Ctrl-D ends them\n"
+    "  weir-uppercase --shards 1 <in >out      everything on one core\n";
+
+using namespace weir;
+using namespace weir::pipeline;
+
+// [uppercase]
+std::string upper(const line& from) {
+    std::string text(from.text());
+    for (char& each : text) {
+        each = each >= 'a' && each <= 'z' ? static_cast<char>(each - 'a' + 'A') : each;
+    }
+    return text;
+}
+
+future<> uppercase(host&, deploy_options how) {
+    auto program = stdin_lines() >> weir::pipeline::shard<2>(map(upper)) >> stdout_lines();
+    try {
+        co_await apps::run_to_end(std::move(program), how);
+    } catch (const error& failure) {
+        if (!failure.is_errno(EPIPE)) {  // who read us has had enough: that is an end, too
+            throw;
+        }
+    }
+}
+// [/uppercase]
+
+int run(int argc, char** argv) {
+    apps::pipeline_options options;
+    CLI::App app(about, "weir-uppercase");
+    app.footer(examples);
+    apps::add_options(app, options);
+    CLI11_PARSE(app, argc, argv);
+    return io::run(options.run, [&](host& own) { return uppercase(own, options.deploy); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) try { return run(argc, argv); } catch (const std::exception& e) {
+    fmt::print(stderr, "weir-uppercase: {}\n", e.what());
+    return 1;
+}
