@@ -13,6 +13,8 @@ namespace apps {
 using namespace weir;
 
 void add_options(CLI::App& to, pipeline_options& options) {
+    // What these say goes to a terminal, where it is the result that counts.
+    options.run.host.logging.level = log_level::warning;
     to.add_option_function<unsigned>(
         "--shards",
         [&options](unsigned count) {

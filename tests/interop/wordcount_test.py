@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 300
+"""weir-wordcount prints what wc -lwm prints in a UTF-8 locale, weir-uppercase what tr a-z A-Z does.
+WEIR_WORDCOUNT_MB says how large the largest file is."""
+import os
+import pathlib
+import random
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import broker as support  # noqa: E402
+import script  # noqa: E402
+
+MEGABYTES = support.number("WEIR_WORDCOUNT_MB", 50)
+SEED = support.number("WEIR_SEED", 1)
+APPS = support.BUILD / "apps"
+
+
+def program(name):
+    path = APPS / name / f"weir-{name}"
+    if not path.exists():
+        raise script.Skip(f"{path.name} is not built")
+    return str(path)
+
+
+def wc(path):
+    return subprocess.run(["wc", "-lwm", path], check=True, capture_output=True,
+                          env={**os.environ, "LC_ALL": "C.UTF-8"}).stdout
+
+
+def agrees(content, name, *options):
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory) / "text"
+        path.write_bytes(content)
+        said = subprocess.run([program("wordcount"), *options, str(path)], check=True,
+                              capture_output=True).stdout
+        assert said == wc(path), f"{name}, {options}: {said} and not {wc(path)}"
+
+
+def small_blocks(content, name):
+    for shards, block in ((1, 4), (2, 256), (3, 4)):
+        agrees(content, name, "--shards", str(shards), "--block-kib", str(block))
+
+
+def test_plain():
+    """it agrees with wc on texts that are empty, end without a newline, or have only spaces"""
+    for content in (b"", b"\n", b"x", b"no newline", b"two words\n", b" \t\v\f\r\n ",
+                    b"a\x01b \x7f \x00 c\n", b"x" * 4096 + b" y", b"x" * 4095 + b" y"):
+        small_blocks(content, content[:20])
+
+
+def test_unicode():
+    """characters, and spaces of several bytes, count the same wherever a block ends"""
+    spaces = "\u00a0\u1680\u2003\u2007\u2028\u202f\u205f\u2060\u3000\u180e\u0085"
+    text = "grün " + "".join(f"{space}x{space}{space}" for space in spaces)
+    text += "日本語 🙂\U0010fffd e\u0301\ue000\u0378 "
+    content = text.encode() * 100
+    for shift in range(5):
+        small_blocks(b"-" * (4090 + shift) + content, f"shifted by {shift}")
+
+
+def test_invalid():
+    """bytes that are not UTF-8 count as wc counts them"""
+    for content in (b"\xff", b"a\xffb \xff c", b"\xc0\x80 \xe0\x80\x80 \xf0\x80\x80\x80",
+                    b"\xed\xa0\x80 \xed\x9f\xbf", b"\xf4\x90\x80\x80 \xf7\xbf\xbf\xbf",
+                    b"\xf8\x88\x80\x80\x80 \xfc\x84\x80\x80\x80\x80 \xfe\x80\x80\x80\x80\x80",
+                    b"\xe2\x82", b"a \xf0\x90a", b"\xc3\xc3\xa9", b"\xf0\x9f\xe2\x82\xac"):
+        for shift in (0, 4091, 4093, 4095):
+            small_blocks(b"." * shift + content, (content, shift))
+
+
+def test_random():
+    """it agrees with wc on random bytes and on random pieces of text"""
+    chosen = random.Random(SEED)
+    print(f"seed {SEED}")
+    pieces = [b" ", b"\n", b"word", b"\xc3\xa9", b"\xe2\x82\xac", b"\xf0\x9f\x99\x82",
+              b"\xe2\x80\xa8", b"\xc2\xa0", b"\xe3\x80\x80", b"\xff", b"\x01", b"\xe2",
+              b"\xf0\x9f", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80", b"plain text that is long enough to be taken in strides "]
+    for _ in range(6):
+        small_blocks(chosen.randbytes(chosen.randrange(60_000)), "random bytes")
+        small_blocks(b"".join(chosen.choices(pieces, k=chosen.randrange(8_000))), "random pieces")
+
+
+def test_large():
+    """it agrees with wc on a large file, and from the standard input"""
+    chosen = random.Random(SEED)
+    block = "".join(chosen.choices(
+        ["so ", "it ", "flows\n", "grüße ", "日本 ", "0123456789", "\t"], k=100_000)).encode()
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory) / "large"
+        with path.open("wb") as file:
+            while file.tell() < MEGABYTES * 1_000_000:
+                file.write(block)
+        said = subprocess.run([program("wordcount"), str(path)], check=True,
+                              capture_output=True).stdout
+        assert said == wc(path), f"{said} and not {wc(path)}"
+        numbers = said.split()[:3]
+        support.shell(f'cat "{path}" | "{program("wordcount")}" >"{directory}/piped"')
+        piped = (pathlib.Path(directory) / "piped").read_text().split()
+        assert [each.encode() for each in piped] == numbers, f"{piped} and not {numbers}"
+        with path.open() as file:
+            given = subprocess.run([program("wordcount")], stdin=file, check=True,
+                                   capture_output=True).stdout
+        assert given.split() == numbers, f"{given} and not {numbers}"
+
+
+def test_missing():
+    """a file that is not there is named, and the exit status says so"""
+    ended = subprocess.run([program("wordcount"), "/nowhere/file"], capture_output=True)
+    assert ended.returncode == 1 and not ended.stdout
+    assert b"open /nowhere/file: No such file or directory" in ended.stderr, ended.stderr
+
+
+def test_uppercase():
+    """uppercase keeps lines and their order, and ends when its reader does"""
+    lines = b"".join(b"line %d: gr\xc3\xbcn\n" % number for number in range(100_000))
+    for shards in ("1", "2", "3"):
+        ended = subprocess.run([program("uppercase"), "--shards", shards], input=lines, check=True,
+                               capture_output=True)
+        assert ended.stdout == lines.translate(
+            bytes.maketrans(bytes(range(97, 123)), bytes(range(65, 91)))), f"{shards} shards"
+    support.shell(f'set +o pipefail; yes abc | "{program("uppercase")}" | head -n 3 | grep -c ABC')
+
+
+if __name__ == "__main__":
+    script.run(globals())
