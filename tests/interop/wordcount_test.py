@@ -78,7 +78,8 @@ def test_random():
     print(f"seed {SEED}")
     pieces = [b" ", b"\n", b"word", b"\xc3\xa9", b"\xe2\x82\xac", b"\xf0\x9f\x99\x82",
               b"\xe2\x80\xa8", b"\xc2\xa0", b"\xe3\x80\x80", b"\xff", b"\x01", b"\xe2",
-              b"\xf0\x9f", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80", b"plain text that is long enough to be taken in strides "]
+              b"\xf0\x9f", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80",
+              b"plain text that is long enough to be taken in strides "]
     for _ in range(6):
         small_blocks(chosen.randbytes(chosen.randrange(60_000)), "random bytes")
         small_blocks(b"".join(chosen.choices(pieces, k=chosen.randrange(8_000))), "random pieces")
