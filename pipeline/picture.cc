@@ -41,10 +41,8 @@ double seconds(duration time) {
     return std::chrono::duration<double>(time).count();
 }
 
-double fill(const picture& drawn, const moment& now, const drawn_edge& edge) {
-    const std::size_t capacity = drawn.stages[edge.from].capacity;
-    return capacity == 0 ? 0
-                         : static_cast<double>(queued(now, edge)) / static_cast<double>(capacity);
+double fill(const moment& now, const drawn_edge& edge) {
+    return static_cast<double>(queued(now, edge)) / static_cast<double>(edge.capacity);
 }
 
 const reader_sample* reader_of(const moment& now, const drawn_edge& edge) {
@@ -65,21 +63,26 @@ std::uint64_t taken(const moment& now, const drawn_edge& edge) {
     return found == nullptr ? 0 : found->taken;
 }
 
-std::vector<stage_figures> figures_of(const moment& now) {
+std::vector<stage_figures> figures_of(const picture& drawn, const moment& now) {
     std::vector<stage_figures> all;
-    for (const stage_sample& each : now.stages) {
-        stage_figures made;
+    for (std::size_t i = 0; i < now.stages.size(); ++i) {
+        const stage_sample& each = now.stages[i];
         const stage_counters& counted = each.counted;
+        const auto waits = static_cast<double>(each.waits.now);
+        const auto most = static_cast<double>(std::max<std::size_t>(each.waits.most, 1));
+        stage_figures made;
         if (now.at > duration(0)) {
             made.rate = static_cast<double>(counted.elements) / seconds(now.at);
         }
-        if (counted.sampled_elements != 0) {
-            made.service = counted.service / counted.sampled_elements;
+        if (drawn.stages[i].kind != stage_plan::form::async) {
+            const std::uint64_t sampled = std::max<std::uint64_t>(counted.sampled_elements, 1);
+            made.service = counted.service / static_cast<duration::rep>(sampled);
+            made.load = made.rate * seconds(made.service);
+        } else if (made.rate > 0) {
+            // How long a future is under way, after Little.
+            made.service = duration(static_cast<duration::rep>(1e9 * waits / made.rate));
         }
-        const double waits = each.waits.most == 0 ? 0
-                                                  : static_cast<double>(each.waits.now) /
-                                                        static_cast<double>(each.waits.most);
-        made.load = std::min(1.0, std::max(made.rate * seconds(made.service), waits));
+        made.load = std::min(1.0, std::max(made.load, waits / most));
         all.push_back(made);
     }
     return all;
@@ -87,11 +90,11 @@ std::vector<stage_figures> figures_of(const moment& now) {
 
 // The script has the same rule for what happened between two moments.
 std::size_t bottleneck(const picture& drawn, const moment& now) {
-    const std::vector<stage_figures> figures = figures_of(now);
+    const std::vector<stage_figures> figures = figures_of(drawn, now);
     std::vector<double> before(drawn.stages.size());
     std::vector<double> behind(drawn.stages.size());
     for (const drawn_edge& edge : drawn.edges) {
-        const double full = fill(drawn, now, edge);
+        const double full = fill(now, edge);
         before[edge.to] = std::max(before[edge.to], full);
         behind[edge.from] = std::max(behind[edge.from], full);
     }

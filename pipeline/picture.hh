@@ -30,6 +30,7 @@ struct drawn_stage {
 struct drawn_edge {
     unsigned from = 0;
     unsigned to = 0;
+    std::size_t capacity = 1;      ///< what can wait for this reader: its part of the ring
     bool fed_back = false;         ///< the reader stands before the writer, in a loop
     std::vector<point> through{};  ///< from the writer's box to the reader's
 };
@@ -64,10 +65,10 @@ std::uint64_t taken(const moment& now, const drawn_edge& edge);
 /// A stage, on average since someone began to watch.
 struct stage_figures {
     double rate = 0;     ///< elements a second
-    duration service{};  ///< for an element; 0 if not known
+    duration service{};  ///< for an element, of a future as long as it lasts; 0 if not known
     double load = 0;     ///< 0..1: the part of the time that it works, or that its window is full
 };
-std::vector<stage_figures> figures_of(const moment& now);
+std::vector<stage_figures> figures_of(const picture& drawn, const moment& now);
 
 /// The stage that holds the others up: the busiest, and among equals the one with the longest
 /// queue before it and the shortest behind it.

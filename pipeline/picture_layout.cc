@@ -12,7 +12,7 @@ namespace weir::pipeline {
 
 namespace {
 
-constexpr double layer_gap = 150;
+constexpr double layer_gap = 190;
 constexpr double box_gap = 34;
 constexpr double lane_height = 44;  // of an edge that passes a layer, with its label
 constexpr double back_gap = 46;     // below all, for edges that go back
@@ -220,6 +220,18 @@ class layout {
     std::vector<std::vector<std::size_t>> _layers;   // from top to bottom
 };
 
+/// Calls `visit(ring, parts)` for each ring that the stream lies in, of which it may be a part.
+template <typename Visit>
+void visit_rings(const stream& read, std::size_t parts, const Visit& visit) {
+    if (read.kind == stream::form::ring) {
+        visit(read, parts);
+    }
+    for (const stream_ptr& each : read.of) {
+        visit_rings(*each, read.kind == stream::form::part ? parts * read.deal.parts : parts,
+                    visit);
+    }
+}
+
 }  // namespace
 
 picture draw(const plan& laid, std::string title) {
@@ -234,11 +246,15 @@ picture draw(const plan& laid, std::string title) {
         made.shards = std::max(made.shards, each.shard + 1);
         std::vector<drawn_edge> read;
         if (each.in) {
-            visit_rings(*each.in, [&](const stream& ring) {
+            visit_rings(*each.in, 1, [&](const stream& ring, std::size_t parts) {
                 if (std::ranges::find(read, ring.stage, &drawn_edge::from) == read.end()) {
                     // Stages are in the order of the stream: only a loop reads what comes behind
                     // it.
-                    read.push_back({ring.stage, i, ring.stage >= i, {}});
+                    const std::size_t capacity = laid.stages[ring.stage].capacity / parts;
+                    read.push_back({.from = ring.stage,
+                                    .to = i,
+                                    .capacity = std::max<std::size_t>(capacity, 1),
+                                    .fed_back = ring.stage >= i});
                 }
             });
         }

@@ -45,10 +45,13 @@ const weir = (() => {
     const stages = now.s.map((s, n) => {
       const p = past.s[n];
       const sampled = s[3] - p[3];
-      const service = sampled > 0 ? (s[2] - p[2]) / sampled : s[3] > 0 ? s[2] / s[3] : 0;
       const rate = apart > 0 ? (s[0] - p[0]) / apart : 0;
-      const waits = s[5] ? mean(row => row.s[n][4] / row.s[n][5]) : 0;
-      const load = Math.min(1, Math.max(rate * service / 1e9, waits));
+      const waits = s[5] ? mean(row => row.s[n][4]) : 0;
+      // Of a stage of futures: how long one is under way, after Little.
+      const service = graph.stages[n].kind === "async" ? (rate > 0 ? 1e9 * waits / rate : 0) :
+        sampled > 0 ? (s[2] - p[2]) / sampled : s[3] > 0 ? s[2] / s[3] : 0;
+      const busy = graph.stages[n].kind === "async" ? 0 : rate * service / 1e9;
+      const load = Math.min(1, Math.max(busy, s[5] ? waits / s[5] : 0));
       return { elements: s[0], cursor: s[1], rate, service, load, waits: s[4], window: s[5],
         over: s[6], newest: now.n ? now.n[n] : "" };
     });
@@ -80,8 +83,9 @@ const weir = (() => {
         const at = stages[n];
         text(at.rate, number(s.rate) + "/s");
         text(at.service, time(s.service));
-        text(at.cursor, "cursor " + (s.cursor < 0 ? "–" : grouped(s.cursor)));
-        text(at.waits, s.over ? "ended" : s.window > 1 ? s.waits + " of " + s.window + " under way"
+        text(at.cursor, "cursor " + (s.cursor < 0 ? "–" : s.cursor < 1e9 ? grouped(s.cursor) :
+          number(s.cursor)));
+        text(at.waits, s.over ? "ended" : s.window > 1 ? s.waits + "/" + s.window + " calls"
           : s.waits ? "waiting" : "");
         at.load.setAttribute("width", (132 * s.load).toFixed(1));
         text(at.share, Math.round(100 * s.load) + " %");

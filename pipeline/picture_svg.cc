@@ -59,22 +59,21 @@ void append_edge(std::string& out, std::size_t index, const picture& drawn, cons
     const std::string path = path_of(edge);
     const point label = middle_of(edge);
     const point end = edge.through.back();
-    const std::size_t capacity = drawn.stages[edge.from].capacity;
     const std::size_t waiting = queued(now, edge);
     const double full =
-        std::min(100.0, 100 * static_cast<double>(waiting) / static_cast<double>(capacity));
+        std::min(100.0, 100 * static_cast<double>(waiting) / static_cast<double>(edge.capacity));
     const double seconds = std::chrono::duration<double>(now.at).count();
     fmt::format_to(std::back_inserter(out),
                    "<g class=\"edge{}\" data-edge=\"{}\"><path class=\"pipe\" d=\"{}\"/>"
                    "<path class=\"fill\" pathLength=\"100\" stroke-dasharray=\"{:.2f} 200\" "
                    "stroke-dashoffset=\"{:.2f}\" d=\"{}\"/>"
-                   "<path class=\"tip\" d=\"M{:.1f} {:.1f} l-10 -8 v16 Z\"/>"
+                   "<path class=\"tip\" d=\"M{:.1f} {:.1f} l-12 -9 v18 Z\"/>"
                    "<g class=\"label\" transform=\"translate({:.1f} {:.1f})\">"
                    "<rect x=\"-46\" y=\"-18\" width=\"92\" height=\"36\" rx=\"8\"/>"
                    "<text class=\"queue\" y=\"-3\">{} <tspan>/ {}</tspan></text>"
                    "<text class=\"flow\" y=\"12\">{}/s</text></g></g>\n",
                    edge.fed_back ? " back" : "", index, path, full, full - 100, path, end.x, end.y,
-                   label.x, label.y, waiting, capacity,
+                   label.x, label.y, waiting, edge.capacity,
                    short_number(seconds > 0 ? static_cast<double>(taken(now, edge)) / seconds : 0));
 }
 
@@ -106,9 +105,8 @@ void append_stage(std::string& out, std::size_t index, const picture& drawn, con
         name_of(stage.kind), stage.shard, picture::box_width, picture::box_height, end ? 26 : 10,
         picture::box_height - 12, xml_quoted(label_of(drawn, stage)), stage.shard,
         short_number(figures.rate), short_time(figures.service), sample.cursor,
-        sample.waits.most > 1
-            ? fmt::format("{} of {} under way", sample.waits.now, sample.waits.most)
-            : std::string(sample.over ? "ended" : ""),
+        sample.waits.most > 1 ? fmt::format("{}/{} calls", sample.waits.now, sample.waits.most)
+                              : std::string(sample.over ? "ended" : ""),
         132 * figures.load, 100 * figures.load, picture::box_height + 17,
         xml_quoted(readable(sample.newest, 30)));
 }
@@ -116,7 +114,7 @@ void append_stage(std::string& out, std::size_t index, const picture& drawn, con
 }  // namespace
 
 std::string to_svg(const picture& drawn, const moment& now) {
-    const std::vector<stage_figures> figures = figures_of(now);
+    const std::vector<stage_figures> figures = figures_of(drawn, now);
     const std::size_t busiest = bottleneck(drawn, now);
     std::string out = "<g class=\"weir-pipeline\">\n";
     for (std::size_t i = 0; i < drawn.edges.size(); ++i) {
@@ -131,14 +129,14 @@ std::string to_svg(const picture& drawn, const moment& now) {
 // clang-format off
 const char picture_style[] = R"css(
 .weir-pipeline { --card: #fff; --line: #ccd5dd; --text: #17222d; --soft: #63727f; --pipe: #dde4ea;
-  --tip: #a5b3bf;
-  --fill: #4a9db2; --load: #0b7285; --hot: #e8590c; --hot-card: #fff4ec; --label: #f4f6f8;
+  --tip: #8494a1; --fill: #4a9db2; --full: #efa94a; --load: #0b7285;
+  --hot: #e8590c; --hot-card: #fff4ec; --label: #f4f6f8;
   font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
   font-variant-numeric: tabular-nums; }
 @media (prefers-color-scheme: dark) {
   .weir-pipeline { --card: #18212a; --line: #384856; --text: #e4eaf0; --soft: #8fa0ae;
-    --pipe: #26323d; --tip: #5b6d7c;
-    --fill: #3d93a8; --load: #4dbdd1; --hot: #ff922b; --hot-card: #33241a;
+    --pipe: #26323d; --tip: #71828f;
+    --fill: #3d93a8; --full: #c98a2b; --load: #4dbdd1; --hot: #ff922b; --hot-card: #33241a;
     --label: #10161c; }
 }
 .weir-pipeline .core0 { --core: #1c7ed6; } .weir-pipeline .core1 { --core: #2f9e44; }
@@ -162,7 +160,7 @@ const char picture_style[] = R"css(
 .weir-pipeline .pipe { stroke: var(--pipe); }
 .weir-pipeline .fill { stroke: var(--fill); }
 .weir-pipeline .tip { fill: var(--tip); }
-.weir-pipeline .full .fill { stroke: var(--hot); }
+.weir-pipeline .full .fill { stroke: var(--full); }
 .weir-pipeline .back .pipe { stroke-dasharray: 3 2; }
 .weir-pipeline .label rect { fill: var(--label); stroke: var(--pipe); }
 .weir-pipeline .label text { text-anchor: middle; }

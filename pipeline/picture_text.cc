@@ -36,7 +36,7 @@ std::string dot_lines(const std::vector<std::string>& lines) {
 
 void append_dot(std::string& out, const picture& drawn, const moment& now,
                 const std::string& prefix) {
-    const std::vector<stage_figures> figures = figures_of(now);
+    const std::vector<stage_figures> figures = figures_of(drawn, now);
     const std::size_t busiest = bottleneck(drawn, now);
     auto into = std::back_inserter(out);
     for (std::size_t i = 0; i < drawn.stages.size(); ++i) {
@@ -61,7 +61,7 @@ void append_dot(std::string& out, const picture& drawn, const moment& now,
     }
     for (const drawn_edge& edge : drawn.edges) {
         fmt::format_to(into, "    {0}{1} -> {0}{2} [label=\"{3} / {4}\"{5}];\n", prefix, edge.from,
-                       edge.to, queued(now, edge), drawn.stages[edge.from].capacity,
+                       edge.to, queued(now, edge), edge.capacity,
                        edge.fed_back ? ", style=dashed, constraint=false" : "");
     }
 }
@@ -117,7 +117,7 @@ std::string to_json(const picture& drawn, const moment& now) {
                        "{}{{\"from\":{},\"to\":{},\"fed_back\":{},\"taken\":{},\"queued\":{},"
                        "\"capacity\":{}}}",
                        &edge == drawn.edges.data() ? "" : ",", edge.from, edge.to, edge.fed_back,
-                       taken(now, edge), queued(now, edge), drawn.stages[edge.from].capacity);
+                       taken(now, edge), queued(now, edge), edge.capacity);
     }
     const std::size_t busiest = bottleneck(drawn, now);
     return out + fmt::format("],\"bottleneck\":{}}}", busiest == drawn.stages.size()

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <iterator>
 #include <map>
 #include <span>
@@ -50,7 +51,12 @@ void recorder::add(moment now) {
         made.values.push_back(static_cast<std::int64_t>(taken(now, edge)));
         made.values.push_back(static_cast<std::int64_t>(queued(now, edge)));
     }
-    _last = std::move(now);
+    const auto at_work =
+        static_cast<std::size_t>(std::ranges::count(now.stages, false, &stage_sample::over));
+    if (at_work >= _at_work) {
+        _at_work = at_work;
+        _shown = std::move(now);
+    }
 }
 
 // Only what changed: [time, place, difference, place, difference, …]; places behind the values
@@ -95,7 +101,7 @@ std::string recorder::svg() const {
     const double width = std::max(_drawn.width + 2 * margin, 860.0);
     const double height = head + _drawn.height + 30 + player;
     const double left = (width - _drawn.width) / 2;
-    moment shown = _last;
+    moment shown = _shown;
     shown.stages.resize(_drawn.stages.size());
     std::string out = fmt::format(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "

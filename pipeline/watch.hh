@@ -80,7 +80,8 @@ class recorder {
     const recorder_options _options;
     const picture _drawn;
     std::vector<frame> _frames;
-    moment _last;
+    moment _shown;  // where there are no scripts: the latest with the most stages at work
+    std::size_t _at_work = 0;
     watcher _watcher;
 };
 

@@ -22,7 +22,7 @@ const char watch_page_head[] = R"page(<!doctype html>
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink);
   font: 15px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 1800px; margin: 0 auto; padding: 1.2rem 1rem 3rem; }
+main { max-width: 2600px; margin: 0 auto; padding: 1.2rem 1rem 3rem; }
 header { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .9rem; }
 h1 { font-size: 1.35rem; margin: 0; }
 h2 { font-size: 1.1rem; margin: 0; }
@@ -90,7 +90,7 @@ function add(one) {
   view.innerHTML = `<svg xmlns="http://www.w3.org/2000/svg" role="img" width="${wide}"
     height="${high}" viewBox="${-margin} -36 ${wide} ${high}"></svg>`;
   view.firstChild.innerHTML = one.picture;
-  view.firstChild.style.minWidth = Math.round(wide * .8) + "px";
+  view.firstChild.style.minWidth = Math.round(wide * .62) + "px";
   view.firstChild.style.maxWidth = "100%";
   view.firstChild.style.height = "auto";
   made.section.append(line, view);
@@ -101,6 +101,9 @@ function add(one) {
 }
 function show(one) {
   const at = known.get(one.id) || add(one), graph = one.graph;
+  // Of moments that lie close together only the last: too little happens between them.
+  const n = at.rows.length;
+  if (n > 1 && graph.time - at.rows[n - 2].t < .1) at.rows.pop();
   at.rows.push(rowOf(graph));
   while (at.rows.length > back + 1) at.rows.shift();
   const now = weir.figures(graph, at.rows, at.rows.length - 1, back);

@@ -160,6 +160,8 @@ TEST_CASE("the copies of a sharded stage queue only what is theirs") {
             REQUIRE(drawn.stages.size() == 5);
             REQUIRE(drawn.edges.size() == 5);
             CHECK(drawn.stages[1].at.x == drawn.stages[2].at.x);
+            CHECK(drawn.edges[0].capacity == 8);
+            CHECK(drawn.edges[4].capacity == 16);
             CHECK(drawn.stages[1].at.y != drawn.stages[2].at.y);
             co_await run->resume();
             co_await sleep_for(std::chrono::milliseconds(10));
