@@ -86,13 +86,17 @@ bool may_be_torn(std::span<const std::byte> bytes, std::uint64_t position, std::
         some_old = some_old || found == piece::old;
         from = end;
     }
+    // Where the file ends there was nothing acknowledged: it grows before, or with, what is.
     if (some_old || bytes.size() < header) {
-        return some_old;
+        return true;
     }
     const auto length = protocol::load_big<std::int32_t>(bytes.data() + length_at);
     const std::size_t size = length_at + 4 + static_cast<std::size_t>(std::max(length, 0));
-    if (size < header || size > options.max_commit_bytes || size > bytes.size()) {
+    if (size < header || size > options.max_commit_bytes) {
         return false;
+    }
+    if (size > bytes.size()) {
+        return true;
     }
     // The sectors behind those of the header.
     for (std::size_t from = piece_end(position, header - 1, size); from < size;
