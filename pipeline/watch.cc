@@ -2,13 +2,11 @@
 #include <weir/pipeline/watch.hh>
 
 #include <algorithm>
-#include <memory>
 #include <utility>
 
 #include <weir/core/coroutine.hh>
 #include <weir/core/sleep.hh>
 #include <weir/core/when.hh>
-#include <weir/pipeline/watch_board.hh>
 
 namespace weir::pipeline {
 
@@ -53,43 +51,56 @@ future<bool> watcher::look() {
     co_return over;
 }
 
+watchers::watchers(deployment& of, watching how) : _of(of), _how(std::move(how)) {
+    if (!_how.record.empty()) {
+        _recorder = std::make_unique<recorder>(_of, _how.recording);
+    }
+    if (_how.progress) {
+        _progress = std::make_unique<progress_line>(_of, *_how.progress);
+    }
+}
+watchers::~watchers() = default;
+
+future<> watchers::start() {
+    if (_how.board != nullptr) {
+        _shown = _how.board->show(_of, _how.recording.title);
+    }
+    if (_recorder) {
+        co_await _recorder->start();
+    }
+    if (_progress) {
+        co_await _progress->start();
+    }
+}
+
+future<> watchers::stop() {
+    _shown = {};
+    if (_progress) {
+        co_await _progress->stop();
+    }
+    if (_recorder) {
+        co_await _recorder->stop();
+        co_await _recorder->write(_how.record);
+    }
+}
+
 future<> run_watched(program what, deploy_options options, watching how) {
     // What watches is there before the first element.
     options.paused = true;
     const auto run = co_await deploy(std::move(what), std::move(options));
-    std::unique_ptr<recorder> tape;
-    std::unique_ptr<progress_line> line;
-    watch_board::shown on_board;
-    if (how.board != nullptr) {
-        on_board = how.board->show(*run, how.recording.title);
-    }
-    if (!how.record.empty()) {
-        tape = std::make_unique<recorder>(*run, how.recording);
-        co_await tape->start();
-    }
-    if (how.progress) {
-        line = std::make_unique<progress_line>(*run, *how.progress);
-        co_await line->start();
-    }
+    watchers all(*run, std::move(how));
+    co_await all.start();
     co_await run->resume();
     future<> joined = run->join();
     co_await settled(joined);
-    if (line) {
-        co_await line->stop();
-    }
-    std::exception_ptr failure;
-    if (tape) {
-        co_await tape->stop();
-        try {
-            co_await tape->write(how.record);
-        } catch (...) {
-            failure = std::current_exception();
-        }
+    future<> stopped = all.stop();
+    co_await settled(stopped);
+    // The run's own failure tells more.
+    if (joined.failed()) {
+        std::move(stopped).ignore();
     }
     joined.take();
-    if (failure) {
-        std::rethrow_exception(std::move(failure));
-    }
+    stopped.take();
 }
 
 }  // namespace weir::pipeline

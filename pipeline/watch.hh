@@ -2,12 +2,14 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include <weir/core/abort.hh>
 #include <weir/pipeline/deployment.hh>
 #include <weir/pipeline/picture.hh>
+#include <weir/pipeline/watch_board.hh>
 
 namespace weir::pipeline {
 
@@ -116,12 +118,33 @@ class progress_line {
     watcher _watcher;
 };
 
-/// How run_watched() lets people see what it does.
+/// How people may watch a run.
 struct watching {
     std::string record{};  ///< the file of a recorder; empty: none
     recorder_options recording{};
     std::optional<progress_options> progress{};
-    class watch_board* board = nullptr;  ///< shows it on an admin page
+    watch_board* board = nullptr;  ///< shows it on an admin page, under the recording's title
+};
+
+/// All that watches one deployment, as one.
+/// thread   the shard that deployed; stop() must have ended before destruction
+class watchers {
+  public:
+    watchers(deployment& of, watching how);
+    ~watchers();
+
+    /// Ready when all have had a first look; a deployment that is paused until then is seen whole.
+    future<> start();
+    /// Takes a last look, after join() or before it, and writes the recording.
+    /// fails    as recorder::write() does
+    future<> stop();
+
+  private:
+    deployment& _of;
+    const watching _how;
+    std::unique_ptr<recorder> _recorder;
+    std::unique_ptr<progress_line> _progress;
+    watch_board::shown _shown;
 };
 
 /// Deploys a program and waits for its end, as run() does, while people watch.

@@ -435,3 +435,37 @@ TEST_CASE("a watched run gives what a run gives, and leaves its recording") {
         },
         2);
 }
+
+TEST_CASE("a watched run that fails says so, and leaves its recording all the same") {
+    on_both([](host&) -> future<> {
+        const std::string file = file_of("failed.svg");
+        co_await weir::io::make_directories(std::filesystem::path(file).parent_path());
+        std::string what;
+        try {
+            co_await run_watched(from_list(numbers(50)) >> map([](int i) {
+                                     return i < 7 ? i : throw std::runtime_error("seven");
+                                 }) >>
+                                     discard(),
+                                 {}, {.record = file});
+        } catch (const std::runtime_error& failure) {
+            what = failure.what();
+        }
+        CHECK(what == "seven");
+        CHECK(co_await weir::io::exists(file));
+    });
+}
+
+TEST_CASE("nobody reads a clock for a run that nobody watches") {
+    on_simulator(
+        [](host&) -> future<> {
+            std::vector<int> out;
+            const auto run = co_await deploy(three_stages(out));
+            co_await run->join();
+            for (const stage_sample& each : co_await run->sample()) {
+                CHECK(each.counted.elements == 100);
+                CHECK(each.counted.sampled_elements == 0);
+                CHECK(each.counted.service == duration(0));
+            }
+        },
+        2, 4);
+}
