@@ -46,12 +46,15 @@ struct shape {
     using ref = const T&;
     using held = std::reference_wrapper<const T>;
 
-    static void describe(column_type* into) noexcept { *into = {sizeof(T), alignof(T)}; }
+    static constexpr void describe(column_type* into) noexcept { *into = {sizeof(T), alignof(T)}; }
     static ref load(const lane* from, std::size_t i) noexcept {
         return *reinterpret_cast<const T*>(from->at(i));
     }
+    static ref load(const dense_lane* from, std::size_t i) noexcept {
+        return reinterpret_cast<const T*>(from->base)[i];
+    }
     static void store(const slot_lane* to, std::size_t i, T&& value) noexcept {
-        std::construct_at(reinterpret_cast<T*>(to->at(i)), std::move(value));
+        std::construct_at(reinterpret_cast<T*>(to->base) + i, std::move(value));
     }
     static void destroy(const slot_lane* at, std::size_t i) noexcept {
         std::destroy_at(reinterpret_cast<T*>(at->at(i)));
@@ -74,11 +77,12 @@ struct shape<std::pair<A, B>> {
     using ref = std::pair<typename shape<A>::ref, typename shape<B>::ref>;
     using held = ref;
 
-    static void describe(column_type* into) noexcept {
+    static constexpr void describe(column_type* into) noexcept {
         shape<A>::describe(into);
         shape<B>::describe(into + shape<A>::columns);
     }
-    static ref load(const lane* from, std::size_t i) noexcept {
+    template <typename Lane>
+    static ref load(const Lane* from, std::size_t i) noexcept {
         return {shape<A>::load(from, i), shape<B>::load(from + shape<A>::columns, i)};
     }
     static void store(const slot_lane* to, std::size_t i, std::pair<A, B>&& value) noexcept {
@@ -117,12 +121,13 @@ struct shape<std::variant<A, B>> {
     using ref = std::variant<typename shape<A>::held, typename shape<B>::held>;
     using held = ref;
 
-    static void describe(column_type* into) noexcept {
+    static constexpr void describe(column_type* into) noexcept {
         shape<tag>::describe(into);
         shape<A>::describe(into + left);
         shape<B>::describe(into + right);
     }
-    static ref load(const lane* from, std::size_t i) noexcept {
+    template <typename Lane>
+    static ref load(const Lane* from, std::size_t i) noexcept {
         if (shape<tag>::load(from, i) == 0) {
             return ref(std::in_place_index<0>, shape<A>::load(from + left, i));
         }
@@ -175,16 +180,19 @@ struct element_type {
     void (*print)(const lane* from, std::size_t i, std::string& into);
 };
 
+/// The columns of T.
+template <typename T>
+inline constexpr auto column_types = [] {
+    std::array<column_type, shape<T>::columns> result{};
+    shape<T>::describe(result.data());
+    return result;
+}();
+
 /// returns  what is known of T, the same object each time
 template <typename T>
 const element_type& type_of() noexcept {
-    static const auto columns = [] {
-        std::array<column_type, shape<T>::columns> result{};
-        shape<T>::describe(result.data());
-        return result;
-    }();
     static const element_type type{
-        columns,
+        column_types<T>,
         shape<T>::trivial ? nullptr : +[](const slot_lane* at, std::size_t count) noexcept {
             for (std::size_t i = 0; i < count; ++i) {
                 shape<T>::destroy(at, i);

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <weir/pipeline/batch.hh>
 #include <weir/pipeline/pipe.hh>
 
 // Where pipelines begin and end, in memory: a source and a sink around a pipe make a program.
@@ -74,10 +75,12 @@ class calling_source final : public source {
             std::rethrow_exception(_failure);
         }
         try {
+            at_hand next(_next);
+            const slots<T> to(out);
             while (done.produced < room && !done.ended) {
-                std::optional<T> element = _next();
+                std::optional<T> element = (*next)();
                 if (element) {
-                    shape<T>::store(out, done.produced++, std::move(*element));
+                    to.store(done.produced++, std::move(*element));
                 } else {
                     done.ended = true;
                 }
@@ -104,12 +107,14 @@ class list_source final : public source {
         : _values(std::move(values)) {}
 
     source_step fill(const slot_lane* out, std::size_t room) override {
-        source_step done;
-        for (; done.produced < room && _next < _values->size(); ++done.produced) {
-            shape<T>::store(out, done.produced, T((*_values)[_next++]));
+        const std::size_t count = std::min(room, _values->size() - _next);
+        const std::vector<T>& values = *_values;
+        const slots<T> to(out);
+        for (std::size_t i = 0; i < count; ++i) {
+            to.store(i, T(values[_next + i]));
         }
-        done.ended = _next == _values->size();
-        return done;
+        _next += count;
+        return {count, _next == _values->size()};
     }
 
   private:
@@ -123,9 +128,9 @@ class calling_sink final : public sink {
     explicit calling_sink(Function function) : _function(std::move(function)) {}
 
     std::size_t take(const lane* in, std::size_t n) override {
-        for (std::size_t i = 0; i < n; ++i) {
-            _function(shape<T>::load(in, i));
-        }
+        at_hand function(_function);
+        for_each_element<T>(in, n,
+                            [&](std::size_t, const ref<T>& element) { (*function)(element); });
         return n;
     }
 

@@ -8,14 +8,12 @@
 #include <utility>
 #include <vector>
 
+#include <weir/pipeline/batch.hh>
 #include <weir/pipeline/element.hh>
 #include <weir/pipeline/kernel.hh>
 
 // The kernels behind the combinators, with their types.
 namespace weir::pipeline::detail {
-
-template <typename T>
-inline constexpr bool leaf = shape<T>::leaf;
 
 /// One out per one in: a map, and a fold, whose function changes the state that it holds.
 template <typename A, typename B, typename Function>
@@ -26,24 +24,16 @@ class map_kernel final : public kernel {
     kernel_step run(const lane* in, std::size_t n, const slot_lane* out,
                     std::size_t room) override {
         n = std::min(n, room);
-        std::size_t i = 0;
+        std::size_t done = 0;
         try {
-            if constexpr (leaf<A> && leaf<B>) {
-                if (in->picked == nullptr && in->stride == sizeof(A)) {
-                    // Side by side on both ends: a loop that the compiler can see through.
-                    const auto* const from = reinterpret_cast<const A*>(in->base);
-                    auto* const to = reinterpret_cast<B*>(out->base);
-                    for (; i < n; ++i) {
-                        std::construct_at(to + i, _function(from[i]));
-                    }
-                    return {n, n, nullptr};
-                }
-            }
-            for (; i < n; ++i) {
-                shape<B>::store(out, i, B(_function(shape<A>::load(in, i))));
-            }
+            at_hand function(_function);
+            const slots<B> to(out);
+            for_each_element<A>(in, n, [&](std::size_t i, const ref<A>& element) {
+                to.store(i, B((*function)(element)));
+                done = i + 1;
+            });
         } catch (...) {
-            return {i, i, std::current_exception()};
+            return {done, done, std::current_exception()};
         }
         return {n, n, nullptr};
     }
@@ -59,15 +49,18 @@ class filter_kernel final : public kernel {
 
     kernel_step run(const lane* in, std::size_t n, const slot_lane* out,
                     std::size_t room) override {
+        n = std::min(n, room);  // then all of them find room
         kernel_step done;
         try {
-            for (; done.consumed < n && done.produced < room; ++done.consumed) {
-                const ref<A> element = shape<A>::load(in, done.consumed);
-                if (_keep(element)) {
-                    shape<A>::store(out, done.produced, shape<A>::copy(element));
+            at_hand keep(_keep);
+            const slots<A> to(out);
+            for_each_element<A>(in, n, [&](std::size_t i, const ref<A>& element) {
+                if ((*keep)(element)) {
+                    to.store(done.produced, shape<A>::copy(element));
                     ++done.produced;
                 }
-            }
+                done.consumed = i + 1;
+            });
         } catch (...) {
             done.failure = std::current_exception();
         }
@@ -125,13 +118,16 @@ class reduce_kernel final : public kernel {
         : _state(std::move(initial)), _function(std::move(function)) {}
 
     kernel_step run(const lane* in, std::size_t n, const slot_lane*, std::size_t) override {
-        std::size_t i = 0;
+        std::size_t done = 0;
         try {
-            for (; i < n; ++i) {
-                _function(_state, shape<A>::load(in, i));
-            }
+            at_hand function(_function);
+            at_hand state(_state);
+            for_each_element<A>(in, n, [&](std::size_t i, const ref<A>& element) {
+                (*function)(*state, element);
+                done = i + 1;
+            });
         } catch (...) {
-            return {i, 0, std::current_exception()};
+            return {done, 0, std::current_exception()};
         }
         return {n, 0, nullptr};
     }

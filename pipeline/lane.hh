@@ -20,6 +20,11 @@ struct lane {
     }
 };
 
+/// A lane whose elements lie side by side: their type says how far apart.
+struct dense_lane {
+    const std::byte* base = nullptr;
+};
+
 /// Raw memory for consecutive elements of one column of a batch.
 struct slot_lane {
     std::byte* base = nullptr;

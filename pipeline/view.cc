@@ -207,7 +207,7 @@ class joining_view : public view {
         }
         std::ranges::fill(_used, 0);
         for (std::size_t i = 0; i < n; ++i) {
-            const std::size_t from = turn(i);
+            const std::size_t from = _turns[i];
             const std::size_t at = _used[from]++;
             for (std::size_t column = 0; column < _lanes[from].size(); ++column) {
                 _picked[(_offsets[from] + column) * max_batch + i] = _lanes[from][column].at(at);
@@ -230,16 +230,19 @@ class joining_view : public view {
     }
 
   protected:
-    /// Which stream the i-th element from here on comes from.
-    virtual std::size_t turn(std::size_t i) const noexcept = 0;
+    using turns = std::array<std::uint16_t, max_batch>;
+
+    /// Says which streams the next `n` elements come from, one after the other.
+    virtual void plan_turns(std::size_t n, turns& into) const noexcept = 0;
     virtual void passed(std::size_t n) = 0;
 
     /// How many of the next `max` elements are there.
     std::size_t available(std::size_t max) {
         std::ranges::fill(_used, 0);
         std::ranges::fill(_available, unknown);
+        plan_turns(max, _turns);
         for (std::size_t i = 0; i < max; ++i) {
-            const std::size_t from = turn(i);
+            const std::size_t from = _turns[i];
             if (_available[from] == unknown) {
                 _available[from] = _of[from]->ready(max);
             }
@@ -257,21 +260,28 @@ class joining_view : public view {
         }
         return 0;
     }
-    view& at(std::size_t i) noexcept { return *_of[i]; }
+    /// The stream that the next element comes from.
+    view& next() noexcept {
+        turns first;
+        plan_turns(1, first);
+        return *_of[first[0]];
+    }
 
   private:
     static constexpr std::size_t unknown = ~std::size_t{0};
 
     void count(std::size_t n) {
+        plan_turns(n, _turns);
         std::ranges::fill(_used, 0);
         for (std::size_t i = 0; i < n; ++i) {
-            ++_used[turn(i)];
+            ++_used[_turns[i]];
         }
     }
 
     const views _of;
     const std::size_t _first;                 // columns before ours
     const std::vector<std::size_t> _offsets;  // the column where each stream's columns begin
+    turns _turns{};
     std::vector<std::size_t> _available;
     std::vector<std::size_t> _used;
     std::vector<std::vector<lane>> _lanes;
@@ -286,12 +296,21 @@ class dealt_view final : public joining_view {
           _deal(deal) {}
 
     std::size_t ready(std::size_t max) override { return available(max); }
-    bool ended() override { return at(turn(0)).ended(); }
-    std::exception_ptr failure() override { return at(turn(0)).failure(); }
+    bool ended() override { return next().ended(); }
+    std::exception_ptr failure() override { return next().failure(); }
 
   protected:
-    std::size_t turn(std::size_t i) const noexcept override {
-        return (_position + i) / _deal.block % _deal.parts;
+    void plan_turns(std::size_t n, turns& into) const noexcept override {
+        // Not a division for each element.
+        std::size_t part = _position / _deal.block;
+        std::size_t left = _deal.block - _position % _deal.block;
+        for (std::size_t i = 0; i < n; ++i) {
+            into[i] = static_cast<std::uint16_t>(part);
+            if (--left == 0) {
+                left = _deal.block;
+                part = part + 1 == _deal.parts ? 0 : part + 1;
+            }
+        }
     }
     void passed(std::size_t n) override {
         _position = (_position + n) % (_deal.block * _deal.parts);
@@ -325,9 +344,9 @@ class merge_view final : public joining_view {
             into[0] = _lanes[0];
         }
     }
-    bool ended() override { return _tags->ended() || (next_tagged() && at(turn(0)).ended()); }
+    bool ended() override { return _tags->ended() || (next_tagged() && next().ended()); }
     std::exception_ptr failure() override {
-        return _tags->ended() ? _tags->failure() : at(turn(0)).failure();
+        return _tags->ended() ? _tags->failure() : next().failure();
     }
     void leave() noexcept override {
         _tags->leave();
@@ -335,8 +354,10 @@ class merge_view final : public joining_view {
     }
 
   protected:
-    std::size_t turn(std::size_t i) const noexcept override {
-        return shape<tag>::load(_lanes.data(), i);
+    void plan_turns(std::size_t n, turns& into) const noexcept override {
+        for (std::size_t i = 0; i < n; ++i) {
+            into[i] = shape<tag>::load(_lanes.data(), i);
+        }
     }
     void passed(std::size_t n) override { _tags->release(n); }
 
