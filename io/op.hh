@@ -167,7 +167,8 @@ struct read_stream {
 };
 
 /// Writes at the position that the descriptor itself has: the standard output. Result is the
-/// count, which may be short; waits while there is no room. The simulator has connections only.
+/// count, which may be short; waits while there is no room. Where nobody reads any more it raises
+/// SIGPIPE, unless that is ignored, as in io::run(). The simulator has connections only.
 struct write_stream {
     int fd;
     const iovec* vector;

@@ -28,7 +28,8 @@ constexpr const char* about =
 constexpr const char* examples =
     "Examples:\n"
     "  weir-copying                            5 million elements\n"
-    "  weir-copying --elements 100000 --shards 1\n";
+    "  weir-copying --elements 100000 --shards 1\n"
+    "  weir-copying --record run.svg           the last of the runs, to be played in a browser\n";
 
 using namespace weir;
 using namespace weir::pipeline;
@@ -65,12 +66,13 @@ number sum_of(const std::pair<A, B>& several) {
 }
 
 template <combinator P>
-future<duration> time_sum(const P& described, number expected, const options& chosen) {
+future<duration> time_sum(const P& described, number expected, const options& chosen,
+                          watching how = {}) {
     number sum = 0;
     const instant began = this_shard().now();
-    co_await pipeline::run(from_range(std::views::iota(number{0}, chosen.elements)) >> described >>
-                               for_each([&sum](const auto& each) { sum += sum_of(each); }),
-                           chosen.deploy);
+    co_await run_watched(from_range(std::views::iota(number{0}, chosen.elements)) >> described >>
+                             for_each([&sum](const auto& each) { sum += sum_of(each); }),
+                         chosen.deploy, how);
     const duration took = this_shard().now() - began;
     if (sum != expected) {
         throw error("sum", fmt::format("{} in place of {}", sum, expected), errc::corrupt);
@@ -81,13 +83,13 @@ future<duration> time_sum(const P& described, number expected, const options& ch
 
 template <std::size_t N, combinator P>
 future<> measure_branches(const P& branch, number added, std::string does, const options& chosen,
-                          std::vector<row>& rows) {
+                          std::vector<row>& rows, watching how = {}) {
     const number expected =
         N * (chosen.elements * (chosen.elements - 1) / 2 + added * chosen.elements);
     const auto branches = to_each_of<N>(branch);
     rows.push_back({N, does, false, co_await time_sum(branches, expected, chosen)});
     const auto sharded = weir::pipeline::shard<2>(branches);
-    rows.push_back({N, does, true, co_await time_sum(sharded, expected, chosen)});
+    rows.push_back({N, does, true, co_await time_sum(sharded, expected, chosen, how)});
 }
 
 future<> measure(std::vector<row>& rows, const options& chosen) {
@@ -95,7 +97,7 @@ future<> measure(std::vector<row>& rows, const options& chosen) {
     co_await measure_branches<5>(id(), 0, "nothing", chosen, rows);
     co_await measure_branches<10>(id(), 0, "nothing", chosen, rows);
     co_await measure_branches<5>(add, 1, "add one", chosen, rows);
-    co_await measure_branches<10>(add, 1, "add one", chosen, rows);
+    co_await measure_branches<10>(add, 1, "add one", chosen, rows, chosen.watch);
 }
 
 void print(const std::vector<row>& rows, const options& chosen) {
@@ -116,7 +118,7 @@ int run(int argc, char** argv) {
     app.add_option("--elements", chosen.elements, "Elements that pass")
         ->capture_default_str()
         ->check(CLI::Range(number{1}, number{1'000'000'000}));
-    apps::add_options(app, chosen);
+    apps::add_options(app, chosen, "copying");
     CLI11_PARSE(app, argc, argv);
 
     std::vector<row> rows;

@@ -28,7 +28,8 @@ constexpr const char* examples =
     "Examples:\n"
     "  weir-sleep                              5 elements, 250 ms a stage\n"
     "  weir-sleep --elements 100 --time-ms 10\n"
-    "  weir-sleep --window 4 --shards 1\n";
+    "  weir-sleep --window 4 --shards 1\n"
+    "  weir-sleep --record run.svg             the sharded one, to be played in a browser\n";
 
 using namespace weir;
 using namespace weir::pipeline;
@@ -55,10 +56,10 @@ auto sleepers(std::size_t window, duration time) {
 }
 
 template <combinator P>
-future<duration> time_deployed(const P& described, const options& chosen) {
+future<duration> time_deployed(const P& described, const options& chosen, watching how = {}) {
     const instant began = this_shard().now();
-    co_await pipeline::run(from_list(std::vector<unit>(chosen.elements)) >> described >> discard(),
-                           chosen.deploy);
+    co_await run_watched(from_list(std::vector<unit>(chosen.elements)) >> described >> discard(),
+                         chosen.deploy, how);
     co_return this_shard().now() - began;
 }
 // [/sleep]
@@ -79,7 +80,7 @@ future<> measure(std::vector<row>& rows, const options& chosen) {
     rows.push_back(
         {"deployed", co_await time_deployed(described, chosen), one_s * rounds(chosen.elements)});
     const auto sharded = describe<unit>(weir::pipeline::shard<2>(described));
-    rows.push_back({"sharded", co_await time_deployed(sharded, chosen),
+    rows.push_back({"sharded", co_await time_deployed(sharded, chosen, chosen.watch),
                     one_s * rounds((chosen.elements + 1) / 2)});
 }
 
@@ -104,7 +105,7 @@ int run(int argc, char** argv) {
     app.add_option("--window", chosen.window, "Elements that a stage sleeps for at a time")
         ->capture_default_str()
         ->check(CLI::Range(std::size_t{1}, max_batch));
-    apps::add_options(app, chosen);
+    apps::add_options(app, chosen, "sleep");
     CLI11_PARSE(app, argc, argv);
 
     std::vector<row> rows;

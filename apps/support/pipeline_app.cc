@@ -12,7 +12,7 @@ namespace apps {
 
 using namespace weir;
 
-void add_options(CLI::App& to, pipeline_options& options) {
+void add_options(CLI::App& to, pipeline_options& options, std::string title) {
     // What these say goes to a terminal, where it is the result that counts.
     options.run.host.logging.level = log_level::warning;
     to.add_option_function<unsigned>(
@@ -30,23 +30,43 @@ void add_options(CLI::App& to, pipeline_options& options) {
     to.add_flag_callback(
         "--pack", [&options] { options.deploy.where.how = pipeline::placement::policy::pack; },
         "All stages on one core, where neighbours become one; copies of a shard are spread");
+    options.watch.recording.title = std::move(title);
+    to.add_option("--record", options.watch.record,
+                  "SVG file to write, which plays the run in a browser");
+    to.add_option("--record-elements", options.watch.recording.elements,
+                  "Show the newest so many elements of each ring in it; default: none");
 }
 
-future<bool> run_to_end(pipeline::program what, pipeline::deploy_options how) {
+future<bool> run_to_end(pipeline::program what, const pipeline_options& options) {
     host& own = this_host();
+    pipeline::deploy_options how = options.deploy;
+    how.paused = true;  // until who watches is there
     const auto deployed = co_await pipeline::deploy(std::move(what), std::move(how));
+    std::unique_ptr<pipeline::recorder> tape;
+    if (!options.watch.record.empty()) {
+        tape = std::make_unique<pipeline::recorder>(*deployed, options.watch.recording);
+        co_await tape->start();
+    }
+    co_await deployed->resume();
     bool over = false;
     bool early = false;
     auto stopping = own.until_stop().then([&] {
         early = !over;
         return deployed->stop();
     });
-    // It must not come later than the deployment's end: without a signal, we ask ourselves.
+    // The stop must not come later than the deployment's end: without a signal, we ask ourselves.
     auto joined = deployed->join().finally([&] {
         over = true;
         own.request_stop();
     });
-    co_await std::move(joined).finally([&] { return std::move(stopping); });
+    auto ended = std::move(joined).finally([&] { return std::move(stopping); });
+    if (tape) {
+        ended = std::move(ended).finally([&] { return tape->stop(); });
+    }
+    co_await std::move(ended);
+    if (tape) {
+        co_await tape->write(options.watch.record);
+    }
     co_return !early;
 }
 

@@ -25,7 +25,8 @@ constexpr const char* examples =
     "Examples:\n"
     "  echo 'so it flows' | weir-uppercase\n"
     "  weir-uppercase                          type lines; Ctrl-D ends them\n"
-    "  weir-uppercase --shards 1 <in >out      everything on one core\n";
+    "  weir-uppercase --shards 1 <in >out      everything on one core\n"
+    "  weir-uppercase --record run.svg <in >out\n";
 
 using namespace weir;
 using namespace weir::pipeline;
@@ -39,10 +40,10 @@ std::string upper(const line& from) {
     return text;
 }
 
-future<> uppercase(host&, deploy_options how) {
+future<> uppercase(host&, const apps::pipeline_options& options) {
     auto program = stdin_lines() >> weir::pipeline::shard<2>(map(upper)) >> stdout_lines();
     try {
-        co_await apps::run_to_end(std::move(program), how);
+        co_await apps::run_to_end(std::move(program), options);
     } catch (const error& failure) {
         if (!failure.is_errno(EPIPE)) {  // who read us has had enough: that is an end, too
             throw;
@@ -55,9 +56,9 @@ int run(int argc, char** argv) {
     apps::pipeline_options options;
     CLI::App app(about, "weir-uppercase");
     app.footer(examples);
-    apps::add_options(app, options);
+    apps::add_options(app, options, "uppercase");
     CLI11_PARSE(app, argc, argv);
-    return io::run(options.run, [&](host& own) { return uppercase(own, options.deploy); });
+    return io::run(options.run, [&](host& own) { return uppercase(own, options); });
 }
 
 }  // namespace

@@ -258,18 +258,17 @@ std::size_t word_counter::count(state& now, bytes view, std::size_t end) const n
         }
         // One stride, character by character: what comes behind may be plain again.
         for (const std::size_t stop = std::min(end, i + stride); i < stop;) {
-            const std::size_t length = sequence_length(at + i, view.size() - i);
+            const std::size_t length = at[i] < 0x80 ? 1 : sequence_length(at + i, view.size() - i);
             if (length == 0) {
                 ++i;  // no character, and nothing that would end a word
                 continue;
             }
+            // No branches: where words end can't be foretold.
             const auto kind = _classes->of(decode(at + i, length));
-            if (kind == character_classes::kind::space) {
-                now.in_word = false;
-            } else if (kind == character_classes::kind::printed && !now.in_word) {
-                now.in_word = true;
-                ++now.words;
-            }
+            const bool in_word = (now.in_word & (kind != character_classes::kind::space)) |
+                                 (kind == character_classes::kind::printed);
+            now.words += static_cast<std::uint64_t>(in_word & !now.in_word);
+            now.in_word = in_word;
             i += length;
         }
     }

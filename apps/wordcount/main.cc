@@ -31,7 +31,8 @@ constexpr const char* examples =
     "  weir-wordcount README.md\n"
     "  LC_ALL=C.UTF-8 wc -lwm README.md        the same\n"
     "  seq 10 | weir-wordcount                 the standard input\n"
-    "  weir-wordcount --shards 1 FILE          all on one core, in turns\n";
+    "  weir-wordcount --shards 1 FILE          all on one core, in turns\n"
+    "  weir-wordcount --record run.svg FILE    then open run.svg in a browser\n";
 
 using namespace weir;
 using namespace weir::pipeline;
@@ -79,7 +80,7 @@ source_of<block> input(const options& chosen) {
 }
 
 future<> count(counts& result, const options& chosen) {
-    result.whole = co_await apps::run_to_end(count_into(result, input(chosen)), chosen.deploy);
+    result.whole = co_await apps::run_to_end(count_into(result, input(chosen)), chosen);
 }
 
 /// As wide as wc makes its columns: by the size of the file, if it is one.
@@ -106,7 +107,7 @@ int run(int argc, char** argv) {
             return good ? std::string() : "it takes a positive multiple of 4, not " + text;
         })
         ->capture_default_str();
-    apps::add_options(app, chosen);
+    apps::add_options(app, chosen, "wordcount");
     CLI11_PARSE(app, argc, argv);
 
     counts result;

@@ -9,6 +9,7 @@ import random
 import subprocess
 import sys
 import tempfile
+from xml.etree import ElementTree
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import broker as support  # noqa: E402
@@ -124,6 +125,17 @@ def test_uppercase():
         assert ended.stdout == lines.translate(
             bytes.maketrans(bytes(range(97, 123)), bytes(range(65, 91)))), f"{shards} shards"
     support.shell(f'set +o pipefail; yes abc | "{program("uppercase")}" | head -n 3 | grep -c ABC')
+
+
+def test_record():
+    """what ran is recorded as one SVG file, with the names of the stages"""
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory) / "run.svg"
+        subprocess.run([program("wordcount"), "--record", str(path), __file__], check=True,
+                       capture_output=True)
+        names = {each.text for each in ElementTree.parse(path).iter() if each.text}
+        for stage in ("file", "lines", "words", "characters"):
+            assert any(stage in name for name in names), f"no {stage} in {path.name}"
 
 
 if __name__ == "__main__":

@@ -254,6 +254,33 @@ void broken_pipe(test_bed& bed) {
     CHECK(run(bed, op::close{pair.client}) == 0);
 }
 
+void streams_have_no_offset(test_bed& bed) {
+    const auto pair = connect_pair(bed);
+    char first[] = "with";
+    char second[] = "out";
+    const iovec parts[] = {{first, 4}, {second, 3}};
+    std::string text;
+    waiter reading{op::read_stream{pair.server, first, 4}};
+    bed.tested().start(reading);
+    CHECK(run(bed, op::nop{}) == 0);
+    CHECK(!reading.done);
+    cancel_and_wait(bed, reading);
+    CHECK(run(bed, op::write_stream{pair.client, parts, 2}) == 7);
+    CHECK(run(bed, op::write_stream{pair.client, parts + 1, 1}) == 3);
+    CHECK(run(bed, op::shutdown{pair.client, SHUT_WR}) == 0);
+    for (;;) {
+        char some[3];
+        const auto count = run(bed, op::read_stream{pair.server, some, sizeof some});
+        REQUIRE(count >= 0);
+        if (count == 0) {
+            break;
+        }
+        text.append(some, static_cast<std::size_t>(count));
+    }
+    CHECK(text == "withoutout");
+    close_both(bed, pair);
+}
+
 void not_a_socket(test_bed& bed) {
     const auto path = bed.directory() + "/file";
     const int fd = run(bed, op::open{.path = path.c_str(), .create = true});
@@ -267,6 +294,8 @@ void not_a_socket(test_bed& bed) {
 }
 
 constexpr entry cases[] = {
+    {"a stream is read and written without an offset, and a wait for it can be cancelled",
+     streams_have_no_offset},
     {"one accept takes every connection, and a socket knows its names", one_accept_takes_many},
     {"two listeners share a port", two_listeners_share_a_port},
     {"a connection to nobody is refused", refused_without_listener},
