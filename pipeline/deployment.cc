@@ -246,7 +246,14 @@ future<> deployment::join() {
     co_await on_parts([](part& each) { return each.until_ended(); });
     _at_end = co_await ask_parts(0);
     co_await _samplers.close();
-    // Rings look at their readers' gates as they go, so all of them go first.
+    co_await take_apart();
+    if (failure) {
+        std::rethrow_exception(std::move(failure));
+    }
+}
+
+// Rings look at their readers' gates as they go, so all of them go first.
+future<> deployment::take_apart() {
     co_await on_parts([](part& each) { each.free_rings(); });
     for (shard_id to = 0; to < _parts.size(); ++to) {
         if (_parts[to]) {
@@ -254,9 +261,6 @@ future<> deployment::join() {
         }
     }
     _joined = true;
-    if (failure) {
-        std::rethrow_exception(std::move(failure));
-    }
 }
 
 /// Calls `fn(source_stage&)` on its shard.
@@ -307,7 +311,17 @@ future<std::vector<stage_sample>> deployment::ask_parts(std::size_t elements) {
 future<std::unique_ptr<deployment>> deploy(program what, deploy_options options) {
     std::unique_ptr<deployment> made(
         new deployment(lay_out(std::move(what), std::move(options), this_host().shard_count())));
-    co_await made->build();
+    std::exception_ptr failure;
+    try {
+        co_await made->build();
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        // A source, a kernel or a sink could not be made; no stage has begun.
+        co_await made->take_apart();
+        std::rethrow_exception(std::move(failure));
+    }
     co_return made;
 }
 

@@ -65,6 +65,7 @@ class deployment {
 
     explicit deployment(plan laid);
     future<> build();
+    future<> take_apart();
     future<std::vector<stage_sample>> ask_parts(std::size_t elements);
     template <typename Fn>
     future<> on_parts(Fn fn);
@@ -80,7 +81,7 @@ class deployment {
 };
 
 /// Lays a program out on this host's shards and starts it.
-/// fails    weir::error malformed, as lay_out() does
+/// fails    weir::error malformed, as lay_out() does; as the making of a source, kernel or sink did
 /// thread   any shard; it is the deployment's home
 future<std::unique_ptr<deployment>> deploy(program what, deploy_options options = {});
 

@@ -203,3 +203,19 @@ TEST_CASE("a stage skips, retries or begins anew as it was told") {
         CHECK(letters == std::vector<int>{1, 3});
     });
 }
+
+TEST_CASE("a source that can't be made fails the deployment and leaves nothing behind") {
+    on_both(
+        [](host&) -> future<> {
+            source_of<int> broken = from_list(numbers(3));
+            broken.make = []() -> std::unique_ptr<source> { throw std::runtime_error("no such"); };
+            std::string what;
+            try {
+                co_await run(broken >> shard<2>(map([](int i) { return i; })) >> discard());
+            } catch (const std::runtime_error& failure) {
+                what = failure.what();
+            }
+            CHECK(what == "no such");
+        },
+        3);
+}
