@@ -98,6 +98,7 @@ future<> run_watched(program what, deploy_options options, watching how) {
     // The run's own failure tells more.
     if (joined.failed()) {
         std::move(stopped).ignore();
+        std::rethrow_exception(joined.take_failure());
     }
     joined.take();
     stopped.take();
