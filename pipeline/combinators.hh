@@ -221,8 +221,8 @@ auto map_async(std::size_t window, Function function) {
         graph.kind = node::form::async;
         graph.fuses = false;
         graph.window = std::max<std::size_t>(window, 1);
-        graph.make_async = [function] {
-            return std::make_unique<detail::map_async_kernel<A, B, Function>>(function);
+        graph.make_async = [function, under_way = graph.window] {
+            return std::make_unique<detail::map_async_kernel<A, B, Function>>(function, under_way);
         };
         return detail::make_pipe<A, B, traits{}>(
             std::move(graph), detail::make_model<A, B>([function](listed<A> in) {

@@ -188,11 +188,18 @@ class window_kernel final : public kernel {
 /// Starts futures; each result goes where its ticket says.
 template <typename A, typename B, typename Function>
 class map_async_kernel final : public async_kernel {
+    using lent = std::optional<typename shape<A>::held>;
+
   public:
-    explicit map_async_kernel(Function function) : _function(std::move(function)) {}
+    /// window   tickets under way at most
+    map_async_kernel(Function function, std::size_t window)
+        : _function(std::move(function)), _lent(window) {}
 
     void start(const lane* in, std::size_t i, std::size_t ticket, async_results& to) override {
-        future<B> result = futurize(_function, shape<A>::load(in, i));
+        // A coroutine may hold a reference to what it was called with until it ends.
+        lent& element = _lent[ticket % _lent.size()];
+        element.emplace(shape<A>::load(in, i));
+        future<B> result = futurize(_function, static_cast<const ref<A>&>(*element));
         if (result.available()) {
             finish(std::move(result), ticket, to);
         } else {
@@ -214,6 +221,7 @@ class map_async_kernel final : public async_kernel {
     }
 
     Function _function;
+    std::vector<lent> _lent;  // by ticket, round and round
 };
 
 }  // namespace weir::pipeline::detail

@@ -139,6 +139,17 @@ TEST_CASE("futures keep the order of their elements") {
                   numbers(40));
 }
 
+TEST_CASE("a coroutine may keep a reference to its element until it ends") {
+    obeys_the_law(
+        map([](int i) { return std::pair(i, std::string(40, char('a' + i % 26))); }) >>
+            map_async(4,
+                      [](const auto& element) -> future<std::string> {
+                          co_await sleep_for(std::chrono::microseconds(element.first % 7 * 10));
+                          co_return element.second + std::to_string(element.first);
+                      }),
+        numbers(30));
+}
+
 TEST_CASE("the first failure in the order of the elements ends the stream") {
     const auto p = describe<int>(shard<2>(map([](int i) {
         if (i >= 10) {
