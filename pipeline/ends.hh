@@ -110,11 +110,19 @@ class list_source final : public source {
         const std::size_t count = std::min(room, _values->size() - _next);
         const std::vector<T>& values = *_values;
         const slots<T> to(out);
-        for (std::size_t i = 0; i < count; ++i) {
-            to.store(i, T(values[_next + i]));
+        std::size_t i = 0;
+        try {
+            for (; i < count; ++i) {
+                to.store(i, T(values[_next + i]));
+            }
+        } catch (...) {
+            if (i == 0) {
+                throw;
+            }
+            // What was copied is given first; the next call comes here again.
         }
-        _next += count;
-        return {count, _next == _values->size()};
+        _next += i;
+        return {i, _next == _values->size()};
     }
 
   private:

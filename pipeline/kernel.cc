@@ -32,7 +32,12 @@ kernel_step guarded_kernel::run(const lane* in, std::size_t n, const slot_lane* 
         if (!step.failure) {
             return whole;
         }
-        const verdict what = judge(in, whole.consumed, step.failure, std::exchange(_fresh, false));
+        verdict what = verdict::stop;
+        try {
+            what = judge(in, whole.consumed, step.failure, std::exchange(_fresh, false));
+        } catch (...) {
+            step.failure = std::current_exception();  // the judge's own, such as a dead letter's
+        }
         if (what == verdict::stop) {
             whole.failure = std::move(step.failure);
             return whole;

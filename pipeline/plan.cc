@@ -326,8 +326,8 @@ void visit_rings(const stream& read, const std::function<void(const stream&)>& v
 }
 
 plan lay_out(program what, deploy_options options, unsigned shards) {
-    if (options.capacity == 0 || options.batch == 0 || options.batch > max_batch ||
-        options.where.base >= shards) {
+    if (options.capacity == 0 || options.capacity > max_capacity || options.batch == 0 ||
+        options.batch > max_batch || options.where.base >= shards) {
         throw error("deploy",
                     fmt::format("capacity {}, batch {}, base shard {} of {}", options.capacity,
                                 options.batch, options.where.base, shards),

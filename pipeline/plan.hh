@@ -23,10 +23,13 @@ struct placement {
     std::map<std::string, shard_id> named{};
 };
 
+/// The most elements of a ring that can be asked for.
+inline constexpr std::size_t max_capacity = std::size_t{1} << 32;
+
 /// How a program is laid out on a host.
 struct deploy_options {
     placement where{};
-    std::size_t capacity = 1024;  ///< elements of a ring, rounded up to a power of two
+    std::size_t capacity = 1024;  ///< elements of a ring, 1..max_capacity, up to a power of two
     std::size_t batch = 64;       ///< elements that a stage handles at once, 1..max_batch
     /// Looks for elements in vain before a stage waits for a bell. More is faster and busier.
     unsigned polls = 200;

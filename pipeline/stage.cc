@@ -98,6 +98,26 @@ void stage::tell_neighbours() noexcept {
     }
 }
 
+template <typename Begin>
+stage::progress stage::wait_for(Begin begin) {
+    _waiting = true;
+    futurize(std::move(begin))
+        .then_wrapped([this](future<> ended) {
+            _waiting = false;
+            if (ended.failed()) {
+                std::exception_ptr failure = ended.take_failure();
+                if (!_failure) {
+                    _failure = std::move(failure);
+                }
+            } else {
+                ended.take();
+            }
+            wake();
+        })
+        .ignore();
+    return _waiting ? progress::waiting : progress::moved;
+}
+
 producing_stage::producing_stage(const stage_plan& planned, const deploy_options& options,
                                  output& to)
     : stage(planned, options), _out(to), _slots(to.type().columns.size()) {}
@@ -228,37 +248,14 @@ stage::progress source_stage::step() {
         return progress::moved;
     }
     ++_counters.starved;
-    return wait_for(_source->wait());
+    return wait_for([this] { return _source->wait(); });
 }
 
 // The source is closed first, so that its failure can still be told.
 stage::progress source_stage::end(std::exception_ptr failure) {
     _failure = std::move(failure);
     _closing = true;
-    return wait_for(_source->close());
-}
-
-stage::progress source_stage::wait_for(future<> event) {
-    if (event.available() && !event.failed()) {
-        event.take();
-        return progress::moved;
-    }
-    _waiting = true;
-    std::move(event)
-        .then_wrapped([this](future<> ended) {
-            _waiting = false;
-            if (ended.failed()) {
-                std::exception_ptr failure = ended.take_failure();
-                if (!_failure) {
-                    _failure = std::move(failure);
-                }
-            } else {
-                ended.take();
-            }
-            wake();
-        })
-        .ignore();
-    return _waiting ? progress::waiting : progress::moved;
+    return wait_for([this] { return _source->close(); });
 }
 
 sink_stage::sink_stage(const stage_plan& planned, const deploy_options& options,
@@ -294,37 +291,14 @@ stage::progress sink_stage::step() {
         return progress::moved;
     }
     ++_counters.blocked;
-    return wait_for(_sink->wait());
+    return wait_for([this] { return _sink->wait(); });
 }
 
 stage::progress sink_stage::end(std::exception_ptr failure) {
     _in->leave();
     _failure = std::move(failure);
     _closing = true;
-    return wait_for(_sink->close());
-}
-
-stage::progress sink_stage::wait_for(future<> event) {
-    if (event.available() && !event.failed()) {
-        event.take();
-        return progress::moved;
-    }
-    _waiting = true;
-    std::move(event)
-        .then_wrapped([this](future<> ended) {
-            _waiting = false;
-            if (ended.failed()) {
-                std::exception_ptr failure = ended.take_failure();
-                if (!_failure) {
-                    _failure = std::move(failure);
-                }
-            } else {
-                ended.take();
-            }
-            wake();
-        })
-        .ignore();
-    return _waiting ? progress::waiting : progress::moved;
+    return wait_for([this] { return _sink->close(); });
 }
 
 }  // namespace weir::pipeline

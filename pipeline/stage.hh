@@ -69,6 +69,13 @@ class stage : public task {
 
     /// Handles one batch.
     virtual progress step() = 0;
+    /// Goes on when what `begin()` returns is ready; `_waiting` until then. A failure becomes
+    /// `_failure`, unless there is one already.
+    template <typename Begin>
+    progress wait_for(Begin begin);
+
+    bool _waiting = false;
+    std::exception_ptr _failure;
 
     stage_counters _counters;
     const stage_plan& _planned;
@@ -153,7 +160,6 @@ class async_stage final : public producing_stage, async_results {
     std::size_t _pending = 0;      // tickets that are not completed
     std::size_t _stored = 0;       // unordered: results stored and not published
     bool _failed = false;          // unordered: the first failure ends it
-    std::exception_ptr _failure;
 };
 
 /// A source and its ring.
@@ -171,14 +177,11 @@ class source_stage final : public producing_stage {
   private:
     progress step() override;
     progress end(std::exception_ptr failure);
-    progress wait_for(future<> event);
 
     const std::unique_ptr<source> _source;
     bool _stopped = false;
     bool _paused = false;
-    bool _waiting = false;
     bool _closing = false;
-    std::exception_ptr _failure;
 };
 
 /// A view and a sink.
@@ -193,14 +196,11 @@ class sink_stage final : public stage {
   private:
     progress step() override;
     progress end(std::exception_ptr failure);
-    progress wait_for(future<> event);
 
     const std::unique_ptr<view> _in;
     const std::unique_ptr<sink> _sink;
     std::vector<lane> _lanes;
-    bool _waiting = false;
     bool _closing = false;
-    std::exception_ptr _failure;
 };
 
 /// One kernel out of several that follow one another, each one out per one in or less.

@@ -230,3 +230,53 @@ TEST_CASE("a source that can't be made fails the deployment and leaves nothing b
         },
         3);
 }
+
+TEST_CASE("what fails beside a stage fails the stream, after what came before") {
+    on_both([](host&) -> future<> {
+        const auto told = [](auto program, deploy_options options = {}) -> future<std::string> {
+            try {
+                co_await run(program, options);
+            } catch (const std::exception& failure) {
+                co_return failure.what();
+            }
+            co_return "";
+        };
+        // The sink for dead letters.
+        std::vector<int> out;
+        const auto odd = map([](int i) {
+            if (i == 3) {
+                throw std::runtime_error("three");
+            }
+            return i;
+        });
+        const auto letter = [](int, const std::exception_ptr&) {
+            throw std::runtime_error("no post");
+        };
+        CHECK(co_await told(from_list(numbers(9)) >> skip(odd, letter) >> collect(out)) ==
+              "no post");
+        CHECK(out == numbers(3));
+        // A copy that the source makes.
+        struct fragile {
+            explicit fragile(int n) : number(n) {}
+            fragile(const fragile& other) : number(other.number) {
+                if (number == 5) {
+                    throw std::runtime_error("five");
+                }
+            }
+            fragile(fragile&& other) noexcept : number(other.number) {}
+            int number;
+        };
+        std::vector<fragile> list;
+        for (int i = 0; i < 8; ++i) {
+            list.emplace_back(i);
+        }
+        out.clear();
+        CHECK(co_await told(from_list(std::move(list)) >>
+                            map([](const fragile& each) { return each.number; }) >> collect(out)) ==
+              "five");
+        CHECK(out == numbers(5));
+        // A capacity that no memory has.
+        CHECK(co_await told(from_list(numbers(1)) >> id() >> discard(),
+                            {.capacity = ~std::size_t{0}}) != "");
+    });
+}
