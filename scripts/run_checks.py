@@ -213,7 +213,7 @@ ADDRESS = ["build-asan", "-Db_sanitize=address,undefined", "-Db_lundef=false"]
 THREAD = ["build-tsan", "-Db_sanitize=thread", "-Db_lundef=false"]
 
 
-def sanitized_tests(check, options):
+def sanitized_tests(check, options, slower):
     build(check, *options, targets=["build.ninja"])
     folder = ROOT / options[0]
     tests = json.loads((folder / "meson-info" / "intro-tests.json").read_text())
@@ -221,7 +221,8 @@ def sanitized_tests(check, options):
     check.log.flush()
     start = check.log.tell()
     status = check.run([sys.executable, "scripts/run_tests.py", "--no-scripts", "--build",
-                        options[0]], environment=SANITIZER_ENVIRONMENT)
+                        options[0], "--slower", str(slower)], timeout_s=3600 * slower,
+                       environment=SANITIZER_ENVIRONMENT)
     check.log.flush()
     with open(check.log.name, encoding="utf-8", errors="replace") as log:
         log.seek(start)
@@ -232,11 +233,11 @@ def sanitized_tests(check, options):
 
 
 def step_asan(check):
-    return sanitized_tests(check, ADDRESS)
+    return sanitized_tests(check, ADDRESS, slower=3)
 
 
 def step_tsan(check):
-    return sanitized_tests(check, THREAD)
+    return sanitized_tests(check, THREAD, slower=10)
 
 
 def step_fuzz(check):
@@ -289,8 +290,8 @@ def step_sim(check):
 
 
 def steps():
-    return {name.removeprefix("step_"): value for name, value in globals().items()
-            if name.startswith("step_")}
+    return {name.removeprefix("step_").replace("_", "-"): value
+            for name, value in globals().items() if name.startswith("step_")}
 
 
 QUICK = ["format", "tidy", "headers", "probes", "gcc", "warnings", "model", "sim"]

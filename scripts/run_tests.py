@@ -193,6 +193,9 @@ def main():
     parser.add_argument("--build", type=pathlib.Path, default=ROOT / "build")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--no-scripts", action="store_true", help="only the meson tests")
+    parser.add_argument("--slower", type=float, default=1,
+                        help="how many times slower than usual the tests run: their time "
+                             "limits are longer by as much")
     options = parser.parse_args()
     build = options.build.resolve()
 
@@ -200,6 +203,8 @@ def main():
     if not options.no_scripts:
         tests += script_tests()
     tests = select(tests, options.filters)
+    for test in tests:
+        test.timeout_s *= options.slower
     times_path = build / "test-times.json"
     try:
         times = json.loads(times_path.read_text())

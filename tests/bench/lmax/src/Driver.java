@@ -9,6 +9,7 @@ import com.lmax.disruptor.Sequence;
 import com.lmax.disruptor.SequenceBarrier;
 import java.io.BufferedReader;
 import java.io.InputStreamReader;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -70,7 +71,8 @@ public final class Driver {
             thread.setDaemon(true);
             return thread;
         });
-        one.submit(() -> { });
+        // It runs, and so bears its name, by which it is bound to a CPU.
+        CompletableFuture.runAsync(() -> { }, one).join();
         return one;
     }
 
