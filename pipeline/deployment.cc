@@ -14,7 +14,9 @@ namespace weir::pipeline {
 /// The stages and rings of one shard. Made, used and destroyed there.
 class deployment::part final : bell_listener {
   public:
-    part(const plan& laid, shard_id own) : _plan(laid), _own(own), _stages(laid.stages.size()) {}
+    /// all      the parts, by shard, when they have been made
+    part(const plan& laid, shard_id own, const std::vector<std::unique_ptr<part>>& all)
+        : _plan(laid), _own(own), _all(all), _waiting(all.size()), _stages(laid.stages.size()) {}
     ~part() { this_shard().port().stop_listening(*this); }
 
     // Building takes a step for each thing that another shard's part must have ready before.
@@ -153,8 +155,9 @@ class deployment::part final : bell_listener {
         if (_plan.stages[other].shard == _own) {
             _stages[ours]->add_neighbour(*_stages[other]);
         } else {
-            _stages[ours]->add_neighbour(_plan.stages[other].shard);
-            _peers |= bell::bit_of(_plan.stages[other].shard);
+            const shard_id peer = _plan.stages[other].shard;
+            _stages[ours]->add_neighbour(peer, _waiting[peer], _all[peer]->_waiting[_own]);
+            _peers |= bell::bit_of(peer);
         }
     }
 
@@ -187,6 +190,8 @@ class deployment::part final : bell_listener {
 
     const plan& _plan;
     const shard_id _own;
+    const std::vector<std::unique_ptr<part>>& _all;
+    std::vector<waiting_word> _waiting;  // by shard that we wait for
     std::uint64_t _peers = 0;
     std::vector<leaf> _leaves;
     std::vector<std::unique_ptr<output>> _rings;  // by stage; go before the stages' gates
@@ -221,7 +226,8 @@ future<> deployment::build() {
     }
     for (shard_id to = 0; to < _parts.size(); ++to) {
         if (used[to]) {
-            co_await on(to, [this, to] { _parts[to] = std::make_unique<part>(*_plan, to); });
+            co_await on(to,
+                        [this, to] { _parts[to] = std::make_unique<part>(*_plan, to, _parts); });
         }
     }
     co_await on_parts([this](part& each) { each.make_rings(_rings); });

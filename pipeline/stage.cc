@@ -23,6 +23,8 @@ void stage::start() {
 }
 
 void stage::wake() noexcept {
+    // Whoever told us of a move won't tell us of the next one unless we ask again.
+    _announced = false;
     if (std::exchange(_idle, false)) {
         _polls = 0;
         this_shard().make_ready(*this);
@@ -35,9 +37,9 @@ void stage::add_neighbour(stage& local) {
     }
 }
 
-void stage::add_neighbour(shard_id remote) {
-    if (std::ranges::find(_remote, remote) == _remote.end()) {
-        _remote.push_back(remote);
+void stage::add_neighbour(shard_id remote, waiting_word& ours, waiting_word& theirs) {
+    if (std::ranges::find(_remote, remote, &remote_shard::shard) == _remote.end()) {
+        _remote.push_back({remote, &ours, &theirs});
     }
 }
 
@@ -63,20 +65,28 @@ void stage::run_timed() noexcept {
 void stage::work() noexcept {
     ++_counters.runs;
     bool moved = false;
+    bool news = false;  // that neighbours were not told
     progress last = progress::moved;
-    while (last == progress::moved) {
+    for (unsigned batches = 1; last == progress::moved; ++batches) {
         last = step();
-        moved |= last != progress::waiting;
-        if (need_preempt()) {
+        if (last != progress::waiting) {
+            // At once, so that those who wait work meanwhile, and again in the end.
+            news = std::exchange(moved, true);
+            if (!news) {
+                tell_neighbours();
+            }
+        }
+        if (need_preempt() || (batches >= batches_in_a_row && !_local.empty())) {
             break;
         }
     }
-    for (ring_view* const each : _leaves) {
-        moved |= each->take_moved();
-    }
-    if (moved) {
-        _polls = 0;
+    news |= gave_back();
+    if (news) {
         tell_neighbours();
+    }
+    if (moved || news) {
+        _polls = 0;
+        _announced = false;
     }
     if (last == progress::ended) {
         _over = true;
@@ -84,17 +94,34 @@ void stage::work() noexcept {
     } else if (last == progress::moved || need_preempt() || ++_polls <= _polls_max) {
         // A view that stopped looking because of need_preempt() may have more: come back.
         this_shard().make_ready(*this);
+    } else if (!std::exchange(_announced, true) && !_remote.empty()) {
+        for (const remote_shard& each : _remote) {
+            each.ours->wait();
+        }
+        this_shard().make_ready(*this);
     } else {
         _idle = true;
     }
 }
 
+// Whether views gave elements back since neighbours were told, perhaps without the stage.
+bool stage::gave_back() noexcept {
+    bool moved = false;
+    for (ring_view* const each : _leaves) {
+        moved |= each->take_moved();
+    }
+    return moved;
+}
+
 void stage::tell_neighbours() noexcept {
+    gave_back();
     for (stage* each : _local) {
         each->wake();
     }
-    for (const shard_id each : _remote) {
-        this_shard().port().nudge(each);
+    for (const remote_shard& each : _remote) {
+        if (each.theirs->take()) {
+            this_shard().port().nudge(each.shard);
+        }
     }
 }
 
@@ -133,9 +160,11 @@ stage::progress work_stage::step() {
     const std::size_t n = _in->ready(_batch);
     if (n == 0) {
         ++_counters.starved;
-        _out.reclaim();
-        if (_out.abandoned()) {
-            return end(nullptr);
+        if (looks_around()) {
+            _out.reclaim();
+            if (_out.abandoned()) {
+                return end(nullptr);
+            }
         }
         return _in->ended() ? finish() : progress::waiting;
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -34,6 +35,30 @@ struct stage_waits {
     std::size_t most = 0;  ///< 0 for a stage that never waits
 };
 
+/// Whether stages of one shard wait for news from another: a word for each two shards, in memory
+/// of the one that waits. A bell for each move would cost the line of the bell and end the other's
+/// slice, though mostly nobody waits; this word stays with whoever tells. Both sides only ever
+/// read, modify and write it: either the waiting side's change comes first, and who tells sees it,
+/// or that side sees, as it looks once more, all that was published before.
+class alignas(line_pair) waiting_word {
+  public:
+    /// Wants to be told of what comes. Who calls it must look once more.
+    /// thread   the waiting shard
+    void wait() noexcept {
+        // Pairs with take(), both ways.
+        _waits.exchange(true, std::memory_order_acq_rel);
+    }
+    /// returns  whether the waiting shard must be told, which it then is no longer
+    /// thread   the shard that moved
+    bool take() noexcept {
+        // Pairs with wait(), both ways.
+        return _waits.exchange(false, std::memory_order_acq_rel);
+    }
+
+  private:
+    std::atomic<bool> _waits{false};
+};
+
 /// A stage at work: a task of its shard that takes what is there, as far as there is room, and
 /// lets others run. It never blocks, so many of them share a shard, whatever their order.
 /// thread   its shard's
@@ -51,7 +76,9 @@ class stage : public task {
 
     /// Adds whom it tells that it moved: the stages around it.
     void add_neighbour(stage& local);
-    void add_neighbour(shard_id remote);
+    /// ours     whether we wait for news from that shard
+    /// theirs   whether it waits for news from ours
+    void add_neighbour(shard_id remote, waiting_word& ours, waiting_word& theirs);
     /// Adds a leaf of its view: a view may give elements back that the stage never saw.
     void add_leaf(ring_view& read) { _leaves.push_back(&read); }
 
@@ -65,6 +92,10 @@ class stage : public task {
     virtual output* ring() noexcept { return nullptr; }
 
   protected:
+    /// Whether it is time to look at what lies with others and matters little: when a line of
+    /// theirs is asked for at each poll, they lose it each time.
+    bool looks_around() const noexcept { return _polls == 0 || _polls >= _polls_max; }
+
     enum class progress : std::uint8_t { moved, waiting, ended };
 
     /// Handles one batch.
@@ -83,19 +114,30 @@ class stage : public task {
 
   private:
     static constexpr unsigned timed_runs = 4;
+    // Batches after which neighbours on the shard get their turn: what passes between them then
+    // still lies in the nearest cache.
+    static constexpr unsigned batches_in_a_row = 4;
+
+    struct remote_shard {
+        shard_id shard;
+        waiting_word* ours;
+        waiting_word* theirs;
+    };
 
     void run() noexcept final;
     void run_timed() noexcept;
     void work() noexcept;
+    bool gave_back() noexcept;
     void tell_neighbours() noexcept;
 
     const unsigned _polls_max;
     unsigned _polls = 0;
     unsigned _runs_to_time = 0;
+    bool _announced = false;  // that it waits; then it looks once more
     bool _idle = false;
     bool _over = false;
     std::vector<stage*> _local;
-    std::vector<shard_id> _remote;
+    std::vector<remote_shard> _remote;
     std::vector<ring_view*> _leaves;
     promise<> _ended;
     future<> _until_ended;
