@@ -30,7 +30,9 @@ inline constexpr std::size_t max_capacity = std::size_t{1} << 32;
 struct deploy_options {
     placement where{};
     std::size_t capacity = 1024;  ///< elements of a ring, 1..max_capacity, up to a power of two
-    std::size_t batch = 64;       ///< elements that a stage handles at once, 1..max_batch
+    /// Elements that a stage handles at once, at most: 1..max_batch. It takes fewer where they
+    /// take long.
+    std::size_t batch = max_batch;
     /// Looks for elements in vain before a stage waits for a bell. More is faster and busier.
     unsigned polls = 200;
     bool fuse = true;     ///< neighbours on a shard become one stage

@@ -12,7 +12,8 @@ namespace weir::pipeline {
 
 stage::stage(const stage_plan& planned, const deploy_options& options)
     : _planned(planned),
-      _batch(options.batch),
+      _batch(std::min<std::size_t>(options.batch, 64)),
+      _batch_most(options.batch),
       _polls_max(options.polls),
       _until_ended(_ended.get_future()) {}
 
@@ -67,18 +68,25 @@ void stage::work() noexcept {
     bool moved = false;
     bool news = false;  // that neighbours were not told
     progress last = progress::moved;
-    for (unsigned batches = 1; last == progress::moved; ++batches) {
+    unsigned batches = 0;
+    instant began{};
+    while (last == progress::moved) {
         last = step();
+        ++batches;
         if (last != progress::waiting) {
             // At once, so that those who wait work meanwhile, and again in the end.
             news = std::exchange(moved, true);
             if (!news) {
                 tell_neighbours();
+                began = this_shard().outside().now();
             }
         }
         if (need_preempt() || (batches >= batches_in_a_row && !_local.empty())) {
             break;
         }
+    }
+    if (last == progress::moved && batches > 1) {
+        tune_batch((this_shard().outside().now() - began) / (batches - 1));
     }
     news |= gave_back();
     if (news) {
@@ -101,6 +109,14 @@ void stage::work() noexcept {
         this_shard().make_ready(*this);
     } else {
         _idle = true;
+    }
+}
+
+void stage::tune_batch(duration each) noexcept {
+    if (each < batch_min) {
+        _batch = std::min(_batch * 2, _batch_most);
+    } else if (each > batch_max) {
+        _batch = std::max<std::size_t>(_batch / 2, 1);
     }
 }
 

@@ -110,13 +110,18 @@ class stage : public task {
 
     stage_counters _counters;
     const stage_plan& _planned;
-    const std::size_t _batch;
+    std::size_t _batch;  // elements that a step may handle, at most
 
   private:
     static constexpr unsigned timed_runs = 4;
     // Batches after which neighbours on the shard get their turn: what passes between them then
     // still lies in the nearest cache.
     static constexpr unsigned batches_in_a_row = 4;
+
+    // A batch should take about so long: what it costs to begin one is then lost in it, and who
+    // waits for its elements doesn't wait long.
+    static constexpr duration batch_min = std::chrono::microseconds(4);
+    static constexpr duration batch_max = std::chrono::microseconds(32);
 
     struct remote_shard {
         shard_id shard;
@@ -127,9 +132,11 @@ class stage : public task {
     void run() noexcept final;
     void run_timed() noexcept;
     void work() noexcept;
+    void tune_batch(duration each) noexcept;
     bool gave_back() noexcept;
     void tell_neighbours() noexcept;
 
+    const std::size_t _batch_most;
     const unsigned _polls_max;
     unsigned _polls = 0;
     unsigned _runs_to_time = 0;
