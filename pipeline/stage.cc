@@ -69,6 +69,7 @@ void stage::work() noexcept {
     bool news = false;  // that neighbours were not told
     progress last = progress::moved;
     unsigned batches = 0;
+    const bool timed = _counters.runs % tuned_runs == 0;  // the clock costs time
     instant began{};
     while (last == progress::moved) {
         last = step();
@@ -78,14 +79,16 @@ void stage::work() noexcept {
             news = std::exchange(moved, true);
             if (!news) {
                 tell_neighbours();
-                began = this_shard().outside().now();
+                if (timed) {
+                    began = this_shard().outside().now();
+                }
             }
         }
         if (need_preempt() || (batches >= batches_in_a_row && !_local.empty())) {
             break;
         }
     }
-    if (last == progress::moved && batches > 1) {
+    if (timed && last == progress::moved && batches > 1) {
         tune_batch((this_shard().outside().now() - began) / (batches - 1));
     }
     news |= gave_back();

@@ -123,6 +123,8 @@ class stage : public task {
     static constexpr duration batch_min = std::chrono::microseconds(4);
     static constexpr duration batch_max = std::chrono::microseconds(32);
 
+    static constexpr unsigned tuned_runs = 8;  // one in so many is timed for it
+
     struct remote_shard {
         shard_id shard;
         waiting_word* ours;
