@@ -297,7 +297,7 @@ TEST_CASE("a recording keeps within its frames and holds the whole run") {
     on_simulator(
         [](host&) -> future<> {
             std::vector<int> out;
-            const auto run = co_await deploy(three_stages(out, 500), {.paused = true});
+            const auto run = co_await deploy(three_stages(out, 2000), {.paused = true});
             recorder tape(*run, {.title = "tape",
                                  .period = std::chrono::microseconds(100),
                                  .frames_max = 64,
