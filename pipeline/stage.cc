@@ -84,7 +84,7 @@ void stage::work() noexcept {
                 }
             }
         }
-        if (need_preempt() || (batches >= batches_in_a_row && !_local.empty())) {
+        if (need_preempt() || batches == batches_in_a_row) {
             break;
         }
     }
