@@ -132,7 +132,7 @@ class pipeline_bench {
         }
         if (_out.wanted(name + ".fused")) {
             rate(
-                name + ".fused", "bare loop",
+                name + ".fused", "the same functions in a loop",
                 [&](std::int64_t count) { return run_ours(what, bytes, count, fused(what)); },
                 [&](std::int64_t count) { return run_loop(what, bytes, count, _pair[0]); });
         }

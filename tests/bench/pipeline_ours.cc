@@ -40,10 +40,11 @@ struct marks {
     }
 };
 
+/// Gives `count` elements, and notes the beginning.
 template <typename T>
-auto numbers(std::int64_t count, marks* noted) {
-    return generate([i = std::int64_t{0}, noting = std::int64_t{0}, count,
-                     noted]() mutable -> std::optional<T> {
+auto counting(std::int64_t count, marks* noted) {
+    return [i = std::int64_t{0}, noting = std::int64_t{0}, count,
+            noted]() mutable -> std::optional<T> {
         if (i == noting) [[unlikely]] {
             if (i == 0) {
                 noted->started_ns = now_ns();
@@ -56,18 +57,26 @@ auto numbers(std::int64_t count, marks* noted) {
             }
         }
         return element<T>(i++);
-    });
+    };
+}
+template <typename T>
+auto numbers(std::int64_t count, marks* noted) {
+    return generate(counting<T>(count, noted));
 }
 
 /// Adds up what `part(element)` gives, and notes the end.
 template <typename Part>
-auto total(std::int64_t count, marks* noted, Part part) {
-    return for_each([sum = std::int64_t{0}, left = count, noted, part](const auto& each) mutable {
+auto adding(std::int64_t count, marks* noted, Part part) {
+    return [sum = std::int64_t{0}, left = count, noted, part](const auto& each) mutable {
         sum += part(each);
         if (--left == 0) {
             noted->end(sum);
         }
-    });
+    };
+}
+template <typename Part>
+auto total(std::int64_t count, marks* noted, Part part) {
+    return for_each(adding(count, noted, part));
 }
 
 template <typename T>
@@ -156,37 +165,42 @@ run_figures figures(const marks& noted, std::int64_t count, std::int64_t expecte
                            static_cast<double>(count - count / 8)};
 }
 
+std::int64_t sum_of(const topology& what, std::int64_t count) {
+    return what.expected(count) * static_cast<std::int64_t>(what.consumers);
+}
+
+/// The same functions as in describe_topology(), called one after the other.
 template <typename T>
-double loop(const topology& what, std::int64_t count) {
-    const std::int64_t started = now_ns();
-    std::int64_t sum = 0;
-    for (std::int64_t i = 0; i < count; ++i) {
-        std::int64_t number = i;
-        asm("" : "+r"(number));  // the compiler must not know the sum
-        const T each = element<T>(number);
-        switch (what.kind) {
-            case topology::form::one_to_one:
-                sum += value(each);
-                break;
-            case topology::form::multicast:
-            case topology::form::copying:
-                for (unsigned k = 0; k < what.consumers; ++k) {
+void loop(const topology& what, std::int64_t count, marks* noted) {
+    auto next = counting<T>(count, noted);
+    const auto give_all = [&next](auto take) {
+        while (const std::optional<T> each = next()) {
+            take(*each);
+        }
+    };
+    switch (what.kind) {
+        case topology::form::one_to_one:
+            give_all(adding(count, noted, [](const T& each) { return value(each); }));
+            break;
+        case topology::form::pipeline:
+            give_all(adding(count, noted,
+                            [](const T& each) { return value(multiply(add(each))); }));
+            break;
+        case topology::form::diamond:
+            give_all(adding(count, noted,
+                            [](const T& each) { return fizz(each) && buzz(each) ? 1 : 0; }));
+            break;
+        case topology::form::multicast:
+        case topology::form::copying:
+            give_all(adding(count, noted, [consumers = what.consumers](const T& each) {
+                std::int64_t sum = 0;
+                for (unsigned k = 0; k < consumers; ++k) {
                     sum += value(each) ^ k;
                 }
-                break;
-            case topology::form::pipeline:
-                sum += value(multiply(add(each)));
-                break;
-            case topology::form::diamond:
-                sum += fizz(each) && buzz(each);
-                break;
-        }
+                return sum;
+            }));
+            break;
     }
-    const std::int64_t ended = now_ns();
-    if (sum != what.expected(count) * static_cast<std::int64_t>(what.consumers)) {
-        std::terminate();
-    }
-    return static_cast<double>(count) * 1e9 / static_cast<double>(ended - started);
 }
 
 constexpr topology plain{topology::form::one_to_one};
@@ -261,16 +275,17 @@ run_figures run_ours(const topology& what, std::size_t bytes, std::int64_t count
     run_on(bytes == sizeof(narrow) ? describe_topology<narrow>(what, count, &noted)
                                    : describe_topology<wide>(what, count, &noted),
            where);
-    return figures(noted, count, what.expected(count) * static_cast<std::int64_t>(what.consumers));
+    return figures(noted, count, sum_of(what, count));
 }
 
 double run_loop(const topology& what, std::size_t bytes, std::int64_t count, int cpu) {
-    double rate = 0;
+    marks noted;
     std::thread([&] {
         pin_to_cpu(cpu);
-        rate = bytes == sizeof(narrow) ? loop<narrow>(what, count) : loop<wide>(what, count);
+        bytes == sizeof(narrow) ? loop<narrow>(what, count, &noted)
+                                : loop<wide>(what, count, &noted);
     }).join();
-    return rate;
+    return figures(noted, count, sum_of(what, count)).per_second;
 }
 
 run_figures run_stages(unsigned rounds, unsigned copies, std::int64_t count, const setting& where) {
