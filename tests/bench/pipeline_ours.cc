@@ -183,8 +183,8 @@ void loop(const topology& what, std::int64_t count, marks* noted) {
             give_all(adding(count, noted, [](const T& each) { return value(each); }));
             break;
         case topology::form::pipeline:
-            give_all(adding(count, noted,
-                            [](const T& each) { return value(multiply(add(each))); }));
+            give_all(
+                adding(count, noted, [](const T& each) { return value(multiply(add(each))); }));
             break;
         case topology::form::diamond:
             give_all(adding(count, noted,
