@@ -178,7 +178,7 @@ class window_kernel final : public kernel {
     void emit(const slot_lane* out, kernel_step& done) {
         shape<std::vector<A>>::store(out, done.produced, std::move(_window));
         ++done.produced;
-        _window = {};
+        _window = std::vector<A>();  // {} would ask for elements that can be assigned
     }
 
     const std::size_t _size;

@@ -1,53 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // The law: what is deployed gives what its model gives, whatever the pipeline, the input, the
 // placement, the capacity and the size of batches.
-#include <cstdlib>
 #include <string>
 #include <vector>
 
 #include <doctest/doctest.h>
-#include <fmt/format.h>
 #include <pipeline/random_pipeline.hh>
+#include <pipeline/seeded.hh>
 #include <tests/support/both.hh>
 
 #include <weir/core/coroutine.hh>
-#include <weir/io/sim/memory.hh>
-#include <weir/io/sim/world.hh>
 
 TEST_SUITE_BEGIN("pipeline/law");
 
 using namespace weir;
-using namespace std::chrono_literals;
 
 namespace {
 
 constexpr unsigned shards = 3;
 constexpr std::uint64_t batch = 25;  // cases in one world
 
-std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
-    const char* const text = std::getenv(variable);
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
-/// Runs `body` in a world of its own.
-/// returns  what went wrong; empty: nothing
-std::string in_world(std::uint64_t seed, const std::function<future<std::string>()>& body) {
-    std::string said = "never ended: stages wait for one another";
-    io::sim::world world(seed, test::rough_world(seed));
-    host_options options;
-    options.shards = shards;
-    io::sim::sim_host& tested = world.add_host(options);
-    tested.start([&](host&) -> future<> {
-        const std::string own = co_await body();
-        const io::sim::memory::outside guard;  // the host's memory goes with it
-        said = own;
-    });
-    world.run_until([&] { return tested.exited(); }, 600s);
-    return tested.failure().empty() ? said : tested.failure();
-}
-
 std::string check_one(std::uint64_t seed, const std::vector<std::uint32_t>& choices) {
-    return in_world(seed, [&choices] {
+    return test::in_world(seed, shards, [&choices] {
         test::chooser choose(choices);
         return test::make_random_case(choose, shards).check();
     });
@@ -104,13 +78,13 @@ void report(std::uint64_t seed, const std::string& complaint) {
 }  // namespace
 
 TEST_CASE("random pipelines obey the law on the simulator") {
-    const std::uint64_t first = number_from("WEIR_LAW_SEED", 1);
-    const std::uint64_t count = number_from("WEIR_LAW_PIPELINES", 2000);
+    const std::uint64_t first = test::number_from("WEIR_LAW_SEED", 1);
+    const std::uint64_t count = test::number_from("WEIR_LAW_PIPELINES", 2000);
     MESSAGE("seeds ", first, " to ", first + count - 1);
     for (std::uint64_t seed = first; seed < first + count; seed += batch) {
         const std::uint64_t end = std::min(seed + batch, first + count);
         std::uint64_t at = seed;
-        const std::string complaint = in_world(seed, [&]() -> future<std::string> {
+        const std::string complaint = test::in_world(seed, shards, [&]() -> future<std::string> {
             for (at = seed; at < end; ++at) {
                 test::chooser choose(at);
                 std::string said = co_await test::make_random_case(choose, shards).check();
@@ -127,8 +101,8 @@ TEST_CASE("random pipelines obey the law on the simulator") {
 }
 
 TEST_CASE("random pipelines obey the law on threads") {
-    const std::uint64_t first = number_from("WEIR_LAW_SEED", 1'000'000);
-    const std::uint64_t count = number_from("WEIR_LAW_THREADED", 200);
+    const std::uint64_t first = test::number_from("WEIR_LAW_SEED", 1'000'000);
+    const std::uint64_t count = test::number_from("WEIR_LAW_THREADED", 200);
     MESSAGE("seeds ", first, " to ", first + count - 1);
     test::on_kernel(
         [first, count](host&) -> future<> {

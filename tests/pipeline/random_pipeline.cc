@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pipeline/random_pipeline.hh>
 
-#include <stdexcept>
 #include <utility>
-#include <variant>
 
 #include <fmt/format.h>
+#include <pipeline/random_values.hh>
 
-#include <weir/core/sleep.hh>
 #include <weir/pipeline/pipeline.hh>
 
 namespace weir::test {
@@ -17,115 +15,18 @@ namespace {
 using namespace weir::pipeline;
 using weir::pipeline::shard;  // hides weir's
 
-// The element types: something that is destroyed for nothing, something that owns memory, and
-// both ways to put the two together.
-using number = std::int64_t;
-using text = std::string;
-using couple = std::pair<number, text>;
-using option = either<number, text>;
-
-constexpr traits pure_traits{};
-constexpr traits one_traits{.stateful = true};
-constexpr traits top_traits{.yields = rate::any, .stateful = true};
 template <typename A, typename B>
-using pure = pipe<A, B, pure_traits>;
+using pure = random_pure_pipe<A, B>;
 template <typename A, typename B>
-using one = pipe<A, B, one_traits>;
+using one = random_pipe<A, B>;
 template <typename A, typename B>
-using top = pipe<A, B, top_traits>;
+using top = random_whole_pipe<A, B>;
 
 /// Forgets what is known of a pipe.
 template <typename To, typename From>
 To as(const From& known) {
     return To(known.graph(), known.meaning());
 }
-
-std::uint64_t mixed(std::uint64_t h) {
-    h = (h ^ (h >> 31)) * 0x7fb5d329728ea185;
-    return h ^ (h >> 27);
-}
-std::uint64_t hash(number value) {
-    return mixed(static_cast<std::uint64_t>(value) + 1);
-}
-std::uint64_t hash(const text& value) {
-    std::uint64_t h = value.size();
-    for (const char each : value) {
-        h = mixed(h * 31 + static_cast<unsigned char>(each));
-    }
-    return h;
-}
-template <typename A, typename B>
-std::uint64_t hash(const std::pair<A, B>& value) {
-    return mixed(hash(value.first) * 3 + hash(value.second));
-}
-template <typename A, typename B>
-std::uint64_t hash(const std::variant<A, B>& value) {
-    return value.index() == 0 ? mixed(hash(std::get<0>(value)) + 7)
-                              : mixed(hash(std::get<1>(value)) + 11);
-}
-template <typename T>
-std::uint64_t hash(const std::reference_wrapper<const T>& value) {
-    return hash(value.get());
-}
-template <typename T>
-std::uint64_t hash(const std::vector<T>& values) {
-    std::uint64_t h = values.size();
-    for (const T& each : values) {
-        h = mixed(h * 31 + hash(each));
-    }
-    return h;
-}
-
-template <typename T>
-T made_of(std::uint64_t h) {
-    if constexpr (std::is_same_v<T, number>) {
-        return static_cast<number>(h % 1000);
-    } else if constexpr (std::is_same_v<T, text>) {
-        return std::string(h % 40, static_cast<char>('a' + h % 26));
-    } else if constexpr (requires { typename T::first_type; }) {
-        return {made_of<typename T::first_type>(h), made_of<typename T::second_type>(mixed(h))};
-    } else {
-        return h % 2 == 0 ? T(std::in_place_index<0>, made_of<number>(mixed(h)))
-                          : T(std::in_place_index<1>, made_of<text>(mixed(h)));
-    }
-}
-
-/// Any function from A to B.
-template <typename A, typename B>
-struct function {
-    std::uint64_t salt;
-    B operator()(const ref<A>& element) const { return made_of<B>(mixed(hash(element) + salt)); }
-};
-/// The same, but some elements it can't bear.
-template <typename A, typename B>
-struct fragile_function {
-    std::uint64_t salt;
-    B operator()(const ref<A>& element) const {
-        const std::uint64_t h = mixed(hash(element) + salt);
-        if (h % 16 == 0) {
-            throw std::runtime_error(fmt::format("fragile {} at {}", salt, h));
-        }
-        return made_of<B>(h);
-    }
-};
-template <typename A, typename B>
-struct late_function {
-    std::uint64_t salt;
-    future<B> operator()(const ref<A>& element) const {
-        const std::uint64_t h = mixed(hash(element) + salt);
-        if (h % 3 != 0) {
-            return make_ready_future<B>(made_of<B>(h));
-        }
-        return sleep_for(std::chrono::microseconds(h % 20)).then([h] { return made_of<B>(h); });
-    }
-};
-template <typename A, typename B>
-struct state_function {
-    B operator()(std::uint64_t& state, const ref<A>& element) const {
-        state = mixed(state + hash(element));
-        return made_of<B>(state);
-    }
-};
 
 /// Calls `fn.operator()<T>()` for one of the element types.
 template <typename Fn>
@@ -166,7 +67,8 @@ pure<A, B> leaf(chooser& choose) {
         case 6:
             return describe<A>(map_async(1 + choose(5), late_function<A, B>{salt}));
         case 7:
-            return describe<A>(map(fragile_function<A, B>{salt}));
+            return choose.total() ? describe<A>(map(function<A, B>{salt}))
+                                  : describe<A>(map(fragile_function<A, B>{salt}));
     }
 }
 
@@ -355,34 +257,65 @@ future<std::string> hold_against_model(top<A, B> p, std::vector<A> in, deploy_op
 
 }  // namespace
 
+template <typename A, typename B>
+random_pure_pipe<A, B> random_pure(chooser& choose, unsigned depth) {
+    return grow<pure, A, B>(choose, depth);
+}
+template <typename A, typename B>
+random_pipe<A, B> random_stateful(chooser& choose, unsigned depth) {
+    return grow<one, A, B>(choose, depth);
+}
+template <typename A, typename B>
+random_whole_pipe<A, B> random_whole(chooser& choose, unsigned length) {
+    return grow_top<A, B>(choose, length);
+}
+template pure<number, number> random_pure(chooser&, unsigned);
+template pure<number, text> random_pure(chooser&, unsigned);
+template pure<text, number> random_pure(chooser&, unsigned);
+template pure<text, text> random_pure(chooser&, unsigned);
+template one<number, number> random_stateful(chooser&, unsigned);
+template one<number, text> random_stateful(chooser&, unsigned);
+template one<text, number> random_stateful(chooser&, unsigned);
+template one<text, text> random_stateful(chooser&, unsigned);
+template top<number, text> random_whole(chooser&, unsigned);
+template top<text, number> random_whole(chooser&, unsigned);
+
+deploy_options random_deployment(chooser& choose, unsigned shards) {
+    deploy_options options;
+    options.capacity = choose(3) == 2 ? 64 : 1 + choose(8);
+    options.batch = 1 + choose(20);
+    options.polls = choose(2) * 50;
+    options.fuse = choose(2) == 0;
+    options.where.how = choose(2) == 0 ? placement::policy::spread : placement::policy::pack;
+    options.where.base = choose(shards);
+    return options;
+}
+
+std::size_t random_length(chooser& choose, std::size_t capacity) {
+    const std::size_t near = capacity - 1 + choose(3);
+    return choose(3) == 0 ? near : choose(40);
+}
+
 random_case make_random_case(chooser& choose, unsigned shards) {
     return with_type(choose, [&]<typename A>() {
         return with_type(choose, [&]<typename B>() {
             const auto p = grow_top<A, B>(choose, choose(3));
-            deploy_options options;
-            options.capacity = choose(3) == 2 ? 64 : 1 + choose(8);
-            options.batch = 1 + choose(20);
-            options.polls = choose(2) * 50;
-            options.fuse = choose(2) == 0;
-            options.where.how =
-                choose(2) == 0 ? placement::policy::spread : placement::policy::pack;
-            options.where.base = choose(shards);
-            const std::size_t near = options.capacity - 1 + choose(3);
-            const std::size_t length = choose(3) == 0 ? near : choose(40);
-            std::vector<A> in;
-            const std::uint64_t salt = choose(1000);
-            for (std::size_t i = 0; i < length; ++i) {
-                in.push_back(made_of<A>(mixed(i + salt)));
-            }
+            const deploy_options options = random_deployment(choose, shards);
+            const std::vector<A> in =
+                random_elements<A>(choose, random_length(choose, options.capacity));
             return random_case{
-                fmt::format("{} of {} elements, capacity {}, batch {}, polls {}, {}{}, base {}",
-                            text_of(*p.graph()), in.size(), options.capacity, options.batch,
-                            options.polls,
-                            options.where.how == placement::policy::spread ? "spread" : "pack",
-                            options.fuse ? ", fused" : "", options.where.base),
+                fmt::format("{} of {} elements, {}", text_of(*p.graph()), in.size(),
+                            text_of(options)),
                 [p, in, options] { return hold_against_model<A, B>(p, in, options); }};
         });
     });
+}
+
+std::string text_of(const deploy_options& options) {
+    return fmt::format("capacity {}, batch {}, polls {}, {}{}, base {}", options.capacity,
+                       options.batch, options.polls,
+                       options.where.how == placement::policy::spread ? "spread" : "pack",
+                       options.fuse ? ", fused" : "", options.where.base);
 }
 
 }  // namespace weir::test

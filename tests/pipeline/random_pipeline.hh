@@ -7,6 +7,8 @@
 #include <vector>
 
 #include <weir/core/future.hh>
+#include <weir/pipeline/pipe.hh>
+#include <weir/pipeline/plan.hh>
 
 /// Pipelines at random: well typed, of every combinator, with inputs and deployments.
 namespace weir::test {
@@ -26,6 +28,9 @@ class chooser {
         }
         return _choices[_next++] % bound;
     }
+    /// Whether pipelines that are drawn are free of functions that throw.
+    bool total() const noexcept { return _total; }
+    void set_total(bool total) noexcept { _total = total; }
     bool one_in(std::uint32_t n) { return (*this)(n) == n - 1; }
     /// What was decided.
     const std::vector<std::uint32_t>& choices() const noexcept { return _choices; }
@@ -41,7 +46,33 @@ class chooser {
     std::vector<std::uint32_t> _choices;
     std::size_t _next = 0;
     std::uint64_t _state;
+    bool _total = false;
 };
+
+// Random pipelines whose type says what is known of them: one out for one in and no state; one
+// out for one in; anything.
+template <typename A, typename B>
+using random_pure_pipe = pipeline::pipe<A, B>;
+template <typename A, typename B>
+using random_pipe = pipeline::pipe<A, B, pipeline::traits{.stateful = true}>;
+template <typename A, typename B>
+using random_whole_pipe =
+    pipeline::pipe<A, B, pipeline::traits{.yields = pipeline::rate::any, .stateful = true}>;
+
+// Between std::int64_t and std::string; random_whole from one to the other.
+template <typename A, typename B>
+random_pure_pipe<A, B> random_pure(chooser& choose, unsigned depth);
+template <typename A, typename B>
+random_pipe<A, B> random_stateful(chooser& choose, unsigned depth);
+/// length   parts that may change how many elements there are
+template <typename A, typename B>
+random_whole_pipe<A, B> random_whole(chooser& choose, unsigned length);
+
+/// Capacities from 1 on, batches, patience, placement, with and without fusion.
+pipeline::deploy_options random_deployment(chooser& choose, unsigned shards);
+/// Often one less than a capacity, or it, or one more.
+std::size_t random_length(chooser& choose, std::size_t capacity);
+std::string text_of(const pipeline::deploy_options& options);
 
 /// A pipeline with an input and a way to deploy it.
 struct random_case {
