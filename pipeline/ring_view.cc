@@ -11,39 +11,31 @@ ring_view::ring_view(output& from, std::size_t first_column, std::size_t columns
       _from(from),
       _first_column(first_column),
       _deal(deal),
+      _which(which),
       _next(static_cast<sequence>(which * deal.block)),
       _picked(columns * max_batch) {}
 
-// The sequence of our i-th element from _next on: within its block side by side, then a round on.
+// The sequence of our i-th element from _next on.
 sequence ring_view::place(std::size_t i) const noexcept {
-    if (_deal.parts == 1) {
-        return _next + static_cast<sequence>(i);
-    }
-    const auto block = static_cast<sequence>(_deal.block);
-    const sequence in_block = _next % block + static_cast<sequence>(i);
-    return _next - _next % block + in_block / block * block * static_cast<sequence>(_deal.parts) +
-           in_block % block;
+    return _deal.parts == 1 ? _next + static_cast<sequence>(i)
+                            : static_cast<sequence>(_deal.place(_which, _taken + i));
 }
 
-// Of `seen` elements from _next on, how many are ours, up to `max`.
-std::size_t ring_view::count_mine(std::size_t seen, std::size_t max) const noexcept {
-    const std::size_t offset = static_cast<std::size_t>(_next) % _deal.block;
-    if (_deal.parts == 1 || seen <= _deal.block - offset) {
-        return std::min(seen, max);
-    }
-    const std::size_t round = _deal.block * _deal.parts;
-    const std::size_t span = seen + offset;  // from the start of our block on
-    const std::size_t mine = span / round * _deal.block + std::min(_deal.block, span % round);
-    return std::min(mine - offset, max);
+// Of `seen` elements from _next on, how many are ours.
+std::size_t ring_view::count_mine(std::size_t seen) const noexcept {
+    return _deal.parts == 1 || seen == 0
+               ? seen
+               : _deal.before(_which, static_cast<std::size_t>(_next) + seen) - _taken;
 }
 
 std::size_t ring_view::ready(std::size_t max) {
     // Everything that is seen, not `max` of it: between our elements lie those of others.
-    return count_mine(_gate.read(_deal.parts == 1 ? max : _from.capacity()).count, max);
+    const std::size_t seen = _gate.read(_deal.parts == 1 ? max : _from.capacity()).count;
+    return std::min(count_mine(seen), _deal.side_by_side(static_cast<std::size_t>(_next), max));
 }
 
 std::size_t ring_view::refresh(std::size_t max) {
-    return count_mine(_gate.refresh(), max);
+    return std::min(count_mine(_gate.refresh()), max);
 }
 
 void ring_view::gather(std::size_t n, lane* into) {
@@ -78,9 +70,7 @@ void ring_view::release(std::size_t n) {
 
 std::size_t ring_view::queued() const noexcept {
     const sequence cursor = _from.cursor();
-    return _left || cursor < _next
-               ? 0
-               : count_mine(static_cast<std::size_t>(cursor - _next + 1), _from.capacity());
+    return _left || cursor < _next ? 0 : count_mine(static_cast<std::size_t>(cursor - _next + 1));
 }
 
 void ring_view::join(bool fed_back) {

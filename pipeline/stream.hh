@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -19,6 +20,26 @@ using stream_ptr = std::shared_ptr<const stream>;
 struct dealing {
     std::size_t parts = 1;
     std::size_t block = 1;
+
+    /// How many of the first `position` elements go to `part`.
+    std::size_t before(std::size_t part, std::size_t position) const noexcept {
+        const std::size_t round = parts * block;
+        const std::size_t first = part * block;
+        const std::size_t in_round = std::max(position % round, first);
+        return position / round * block + std::min(in_round - first, block);
+    }
+    /// Where the n-th element, from 0 on, of `part` stands among all.
+    std::size_t place(std::size_t part, std::size_t n) const noexcept {
+        return n / block * block * parts + part * block + n % block;
+    }
+    /// How many of `max` elements from `position` on to handle at once: blocks that are worth a
+    /// batch are taken one at a time, since their elements lie side by side.
+    std::size_t side_by_side(std::size_t position, std::size_t max) const noexcept {
+        return block < batch_worth ? max : std::min(max, block - position % block);
+    }
+
+  private:
+    static constexpr std::size_t batch_worth = 32;
 };
 
 struct stream {

@@ -78,11 +78,12 @@ class ring_view final : public view {
 
   private:
     sequence place(std::size_t i) const noexcept;
-    std::size_t count_mine(std::size_t seen, std::size_t max) const noexcept;
+    std::size_t count_mine(std::size_t seen) const noexcept;
 
     output& _from;
     const std::size_t _first_column;
     const dealing _deal;
+    const std::size_t _which;
     bool _left = false;
     bool _moved = false;
     std::uint64_t _taken = 0;
