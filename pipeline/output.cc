@@ -24,7 +24,7 @@ output::~output() {
 
 std::size_t output::claim(std::size_t n, slot_lane* into) {
     const sequence next = _order.cursor() + 1 + static_cast<sequence>(_order.claimed());
-    const std::size_t to_wrap = capacity() - (static_cast<std::size_t>(next) & mask());
+    const std::size_t to_wrap = capacity() - (static_cast<std::size_t>(next) & (capacity() - 1));
     const sequence_range range =
         _order.claim(std::min(n, to_wrap), [this](sequence_range freed) { destroy(freed); });
     lanes(range.first, into);
@@ -40,7 +40,7 @@ void output::drop(std::size_t offset) noexcept {
 }
 
 void output::lanes(sequence at, slot_lane* into) const noexcept {
-    const std::size_t place = static_cast<std::size_t>(at) & mask();
+    const std::size_t place = static_cast<std::size_t>(at) & (capacity() - 1);
     for (std::size_t i = 0; i < _columns.size(); ++i) {
         const std::size_t size = _type.columns[i].size;
         into[i] = {_columns[i].get() + place * size, size};
@@ -52,7 +52,8 @@ void output::destroy(sequence_range range) noexcept {
         return;
     }
     while (!range.empty()) {
-        const std::size_t to_wrap = capacity() - (static_cast<std::size_t>(range.first) & mask());
+        const std::size_t to_wrap =
+            capacity() - (static_cast<std::size_t>(range.first) & (capacity() - 1));
         const std::size_t count = std::min(range.count, to_wrap);
         lanes(range.first, _scratch.data());
         _type.destroy(_scratch.data(), count);

@@ -69,9 +69,8 @@ class output {
     }
     /// What the stream ended with; null after a good end. Only once ended().
     const std::exception_ptr& failure() const noexcept { return _failure; }
-    /// Where the elements of `column` lie: slot 0, and the bytes of an element.
+    /// Where slot 0 of `column` lies.
     const std::byte* column(std::size_t at) const noexcept { return _columns[at].get(); }
-    std::size_t mask() const noexcept { return _order.capacity() - 1; }
 
   private:
     struct free_column {

@@ -9,11 +9,15 @@ ring_view::ring_view(output& from, std::size_t first_column, std::size_t columns
                      std::size_t which)
     : view(columns),
       _from(from),
-      _first_column(first_column),
+      _capacity(from.capacity()),
       _deal(deal),
       _which(which),
       _next(static_cast<sequence>(which * deal.block)),
-      _picked(columns * max_batch) {}
+      _picked(columns * max_batch) {
+    for (std::size_t column = first_column; column < first_column + columns; ++column) {
+        _slots.push_back({from.column(column), from.type().columns[column].size});
+    }
+}
 
 // The sequence of our i-th element from _next on.
 sequence ring_view::place(std::size_t i) const noexcept {
@@ -30,7 +34,7 @@ std::size_t ring_view::count_mine(std::size_t seen) const noexcept {
 
 std::size_t ring_view::ready(std::size_t max) {
     // Everything that is seen, not `max` of it: between our elements lie those of others.
-    const std::size_t seen = _gate.read(_deal.parts == 1 ? max : _from.capacity()).count;
+    const std::size_t seen = _gate.read(_deal.parts == 1 ? max : _capacity).count;
     return std::min(count_mine(seen), _deal.side_by_side(static_cast<std::size_t>(_next), max));
 }
 
@@ -39,14 +43,13 @@ std::size_t ring_view::refresh(std::size_t max) {
 }
 
 void ring_view::gather(std::size_t n, lane* into) {
-    const std::size_t mask = _from.mask();
+    const std::size_t mask = _capacity - 1;
     const std::size_t start = static_cast<std::size_t>(_next) & mask;
     const std::size_t stride = _deal.block == 1 ? _deal.parts : 1;
     const bool even = _deal.parts == 1 || _deal.block == 1 ||
                       static_cast<std::size_t>(_next) % _deal.block + n <= _deal.block;
     for (std::size_t column = 0; column < columns(); ++column) {
-        const std::byte* const base = _from.column(_first_column + column);
-        const std::size_t size = _from.type().columns[_first_column + column].size;
+        const auto [base, size] = _slots[column];
         if (n == 0 || (even && start + (n - 1) * stride <= mask)) {
             into[column] = {base + start * size, stride * size, nullptr};
             continue;

@@ -80,8 +80,16 @@ class ring_view final : public view {
     sequence place(std::size_t i) const noexcept;
     std::size_t count_mine(std::size_t seen) const noexcept;
 
+    /// Where the elements of a column lie: slot 0, and the bytes of an element.
+    struct slots {
+        const std::byte* base;
+        std::size_t size;
+    };
+
     output& _from;
-    const std::size_t _first_column;
+    // Copies: in the output they lie beside what its stage writes.
+    const std::size_t _capacity;
+    std::vector<slots> _slots;  // by column
     const dealing _deal;
     const std::size_t _which;
     bool _left = false;
