@@ -8,7 +8,6 @@
 
 #include <doctest/doctest.h>
 #include <pipeline/laws.hh>
-#include <pipeline/seeded.hh>
 
 #include <weir/pipeline/pipeline.hh>
 
@@ -199,7 +198,7 @@ TEST_CASE("a filter copies what it keeps, a window what it holds: once each") {
 }
 
 TEST_CASE("each element ends once when the run ends early: a failure, a stop, a sink that fails") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.threaded = 8}, [](chooser& draw) -> future<std::string> {
         for (std::uint32_t kind = 0; kind < 4; ++kind) {
             auto book = std::make_shared<ledger>();
             const number bad = draw(60);
@@ -253,7 +252,7 @@ TEST_CASE("each element ends once when the run ends early: a failure, a stop, a 
 }
 
 TEST_CASE("futures in any order: each element ends once, those too that nobody waits for") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.threaded = 20}, [](chooser& draw) -> future<std::string> {
         auto book = std::make_shared<ledger>();
         const number bad = draw(80);
         const auto later =
@@ -274,7 +273,7 @@ TEST_CASE("futures in any order: each element ends once, those too that nobody w
 }
 
 TEST_CASE("a writer is never ahead of its slowest reader by more than the capacity") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.threaded = 20}, [](chooser& draw) -> future<std::string> {
         // How many elements of the source each reader has been shown. An element may only be made
         // when the one that lay in its slot was given back, thus shown to all.
         struct shown {
@@ -315,7 +314,7 @@ TEST_CASE("a writer is never ahead of its slowest reader by more than the capaci
 }
 
 TEST_CASE("whenever one looks, no ring holds more than its capacity and no reader is ahead of it") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.threaded = 20}, [](chooser& draw) -> future<std::string> {
         const auto options = random_deployment(draw, law_shards);
         const auto p =
             describe<number>(fanout(shard<2>(map([](const number& each) { return each + 1; })),

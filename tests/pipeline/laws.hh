@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 #include <pipeline/random_values.hh>
+#include <pipeline/seeded.hh>
 
 #include <weir/core/coroutine.hh>
 #include <weir/pipeline/deployment.hh>
@@ -15,8 +16,6 @@
 
 /// What the tests of laws say: that pipelines give the same, as models and deployed.
 namespace weir::test {
-
-inline constexpr unsigned law_shards = 3;
 
 /// What came out of a pipeline, and whether it failed behind that.
 template <typename B>

@@ -7,7 +7,6 @@
 
 #include <doctest/doctest.h>
 #include <pipeline/laws.hh>
-#include <pipeline/seeded.hh>
 
 #include <weir/pipeline/generator.hh>
 #include <weir/pipeline/pipeline.hh>
@@ -282,21 +281,19 @@ TEST_CASE("fair progress: as long as the sink drains, everything arrives, howeve
 }
 
 TEST_CASE("fair progress: a pipeline without end does not starve another one on its shards") {
-    on_seeds(
-        [](chooser& draw) -> future<std::string> {
-            draw.set_total(true);
-            const auto endless = generate([] { return std::optional<number>(1); });
-            const auto options = random_deployment(draw, law_shards);
-            const auto busy = co_await deploy(
-                endless >> shard<2>(map([](const number& each) { return each + 1; })) >> discard(),
-                options);
-            const auto p = random_stateful<number, number>(draw, draw(3));
-            const auto in = random_input<number>(draw);
-            const auto expected = co_await modelled(p, in);
-            const auto found = co_await deployed(p, in, options);
-            co_await busy->stop();
-            co_await busy->join();
-            co_return difference(found, expected);
-        },
-        {.worlds = 6, .draws = 2});
+    on_seeds({.worlds = 6, .draws = 2}, [](chooser& draw) -> future<std::string> {
+        draw.set_total(true);
+        const auto endless = generate([] { return std::optional<number>(1); });
+        const auto options = random_deployment(draw, law_shards);
+        const auto busy = co_await deploy(
+            endless >> shard<2>(map([](const number& each) { return each + 1; })) >> discard(),
+            options);
+        const auto p = random_stateful<number, number>(draw, draw(3));
+        const auto in = random_input<number>(draw);
+        const auto expected = co_await modelled(p, in);
+        const auto found = co_await deployed(p, in, options);
+        co_await busy->stop();
+        co_await busy->join();
+        co_return difference(found, expected);
+    });
 }

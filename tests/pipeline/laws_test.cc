@@ -6,7 +6,6 @@
 
 #include <doctest/doctest.h>
 #include <pipeline/laws.hh>
-#include <pipeline/seeded.hh>
 
 #include <weir/pipeline/pipeline.hh>
 

@@ -283,7 +283,7 @@ template top<text, number> random_whole(chooser&, unsigned);
 deploy_options random_deployment(chooser& choose, unsigned shards) {
     deploy_options options;
     options.capacity = choose(3) == 2 ? 64 : 1 + choose(8);
-    options.batch = 1 + choose(20);
+    options.batch = choose(4) == 3 ? max_batch : 1 + choose(20);
     options.polls = choose(2) * 50;
     options.fuse = choose(2) == 0;
     options.where.how = choose(2) == 0 ? placement::policy::spread : placement::policy::pack;

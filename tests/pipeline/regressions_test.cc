@@ -7,7 +7,6 @@
 
 #include <doctest/doctest.h>
 #include <pipeline/laws.hh>
-#include <pipeline/seeded.hh>
 
 #include <weir/pipeline/generator.hh>
 #include <weir/pipeline/pipeline.hh>
@@ -86,7 +85,7 @@ std::string all_came(const seen& found, std::vector<number> expected) {
 }  // namespace
 
 TEST_CASE("D1, no back-pressure between stages: a slow stage behind a fast one loses nothing") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.draws = 2, .threaded = 3}, [](chooser& draw) -> future<std::string> {
         const auto in = numbers(200 + draw(200));
         auto options = random_deployment(draw, law_shards);
         for (std::size_t capacity = 1; capacity <= 8; capacity += 1 + draw(3)) {
@@ -112,7 +111,7 @@ TEST_CASE("D1, no back-pressure between stages: a slow stage behind a fast one l
 }
 
 TEST_CASE("D2, one wake-up for several consumers: all that sleep get the last event and the end") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.threaded = 100}, [](chooser& draw) -> future<std::string> {
         // Each element comes when everybody has gone to sleep over the one before.
         const auto length = static_cast<number>(1 + draw(12));
         const std::uint64_t pause_us = 20 + draw(200);
@@ -146,22 +145,20 @@ TEST_CASE("D2, one wake-up for several consumers: all that sleep get the last ev
 }
 
 TEST_CASE("D3, waiting for the wrong copy: what follows a shard gets odd lengths whole") {
-    on_seeds(
-        [](chooser& draw) -> future<std::string> {
-            for (std::size_t length = 0; length < 18; ++length) {
-                const auto p = random_pure<number, number>(draw, draw(2));
-                const auto q = random_stateful<number, text>(draw, draw(2));
-                const auto in = random_elements<number>(draw, length);
-                std::string said =
-                    co_await same(draw, in, p >> q, shard<2>(p) >> q, shard<3>(p, 2) >> q,
-                                  shard<2>(shard<2>(p)) >> q, shard<2>(p) >> id() >> q);
-                if (!said.empty()) {
-                    co_return fmt::format("of {}: {}", length, said);
-                }
+    on_seeds({.worlds = 6, .draws = 1, .threaded = 3}, [](chooser& draw) -> future<std::string> {
+        for (std::size_t length = 0; length < 18; ++length) {
+            const auto p = random_pure<number, number>(draw, draw(2));
+            const auto q = random_stateful<number, text>(draw, draw(2));
+            const auto in = random_elements<number>(draw, length);
+            std::string said =
+                co_await same(draw, in, p >> q, shard<2>(p) >> q, shard<3>(p, 2) >> q,
+                              shard<2>(shard<2>(p)) >> q, shard<2>(p) >> id() >> q);
+            if (!said.empty()) {
+                co_return fmt::format("of {}: {}", length, said);
             }
-            co_return "";
-        },
-        {.worlds = 6, .draws = 1, .threaded = 2});
+        }
+        co_return "";
+    });
 }
 
 // That a fold under shard<N> does not compile, wrong_programs.cc sees to: "state: each copy ...".
@@ -215,7 +212,7 @@ TEST_CASE("D5, unequal work compared: model, deployment and copies sleep as ofte
 }
 
 TEST_CASE("D6, lost in the middle: a stop loses nothing of what the source has given") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.threaded = 30}, [](chooser& draw) -> future<std::string> {
         auto given = std::make_shared<std::atomic<number>>(0);
         const auto endless = generate([given] { return std::optional<number>((*given)++); });
         const auto options = random_deployment(draw, law_shards);
@@ -233,7 +230,7 @@ TEST_CASE("D6, lost in the middle: a stop loses nothing of what the source has g
 }
 
 TEST_CASE("D6, lost in the middle: pauses lose nothing and hold the source back") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.threaded = 30}, [](chooser& draw) -> future<std::string> {
         auto given = std::make_shared<std::atomic<number>>(0);
         const number length = 300 + draw(100);
         const auto counted = generate([given, length] {
@@ -267,7 +264,7 @@ TEST_CASE("D6, lost in the middle: pauses lose nothing and hold the source back"
 }
 
 TEST_CASE("D6, lost in the middle: a stop while paused ends with all that was given") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.threaded = 30}, [](chooser& draw) -> future<std::string> {
         auto given = std::make_shared<std::atomic<number>>(0);
         const auto endless = generate([given] { return std::optional<number>((*given)++); });
         seen found;
@@ -287,7 +284,7 @@ TEST_CASE("D6, lost in the middle: a stop while paused ends with all that was gi
 }
 
 TEST_CASE("D7, the end overtakes: it comes after all that slower copies still work on") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.threaded = 30}, [](chooser& draw) -> future<std::string> {
         // One copy of three takes all the time, the last element may be its own or another's.
         const auto in = numbers(draw(40));
         const number slow = draw(3);
@@ -317,7 +314,7 @@ TEST_CASE("D7, the end overtakes: it comes after all that slower copies still wo
 }
 
 TEST_CASE("D7, the end overtakes: it comes after every future that is under way, in any order") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.threaded = 30}, [](chooser& draw) -> future<std::string> {
         const auto in = numbers(draw(40));
         const auto last = static_cast<number>(in.size());
         // The first elements take longest.
@@ -336,7 +333,7 @@ TEST_CASE("D7, the end overtakes: it comes after every future that is under way,
 }
 
 TEST_CASE("D7, the end overtakes: of two sides of a choice, none hears the end before its last") {
-    on_seeds([](chooser& draw) -> future<std::string> {
+    on_seeds({.threaded = 30}, [](chooser& draw) -> future<std::string> {
         const auto in = numbers(draw(60));
         const auto split = map([](const number& each) {
             return each % 5 == 0 ? either<number, number>(std::in_place_index<0>, each)

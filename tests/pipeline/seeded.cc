@@ -54,13 +54,13 @@ std::string in_world(std::uint64_t seed, unsigned shards,
     return tested.failure().empty() ? said : tested.failure();
 }
 
-void on_seeds(const drawn_check& check, seed_counts counts, unsigned shards) {
+void on_seeds(seed_counts counts, const drawn_check& check) {
     const std::uint64_t first = number_from("WEIR_LAW_SEED", 1);
     counts.worlds = number_from("WEIR_LAW_SEEDS", counts.worlds);
     counts.threaded = number_from("WEIR_LAW_SEEDS", counts.threaded);
     for (std::uint64_t seed = first; seed < first + counts.worlds; ++seed) {
         const std::string said =
-            in_world(seed, shards, [&] { return draw_all(check, seed, counts.draws); });
+            in_world(seed, law_shards, [&] { return draw_all(check, seed, counts.draws); });
         if (!said.empty()) {
             FAIL("on the simulator: ", said, "\n  again: WEIR_LAW_SEED=", seed,
                  " WEIR_LAW_SEEDS=1 and the same test");
@@ -75,7 +75,7 @@ void on_seeds(const drawn_check& check, seed_counts counts, unsigned shards) {
                 CHECK(said == "");
             }
         },
-        shards);
+        law_shards);
 }
 
 }  // namespace weir::test

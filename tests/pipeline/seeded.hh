@@ -10,6 +10,9 @@
 /// Checks of what is drawn at random, on the simulator and on threads.
 namespace weir::test {
 
+/// Of the hosts that checks run on.
+inline constexpr unsigned law_shards = 3;
+
 /// returns  the number that an environment variable holds
 std::uint64_t number_from(const char* variable, std::uint64_t otherwise);
 
@@ -24,13 +27,16 @@ using drawn_check = std::function<future<std::string>(chooser&)>;
 
 /// How often and where on_seeds() runs a check.
 struct seed_counts {
-    std::uint64_t worlds = 12;   ///< on the simulator
-    std::uint64_t draws = 4;     ///< in each world
-    std::uint64_t threaded = 6;  ///< on the kernel, in one host
+    std::uint64_t worlds = 12;    ///< on the simulator
+    std::uint64_t draws = 4;      ///< in each world
+    std::uint64_t threaded = 10;  ///< on the kernel, in one host
 };
 
 /// Runs `check` for many seeds; what fails names its own. WEIR_LAW_SEED=n begins with another
 /// one, WEIR_LAW_SEEDS=n runs so many worlds and so many draws on threads.
-void on_seeds(const drawn_check& check, seed_counts counts = {}, unsigned shards = 3);
+void on_seeds(seed_counts counts, const drawn_check& check);
+inline void on_seeds(const drawn_check& check) {
+    on_seeds({}, check);
+}
 
 }  // namespace weir::test
