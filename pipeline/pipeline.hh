@@ -2,6 +2,7 @@
 #pragma once
 
 // Everything that a program needs to describe, model and deploy pipelines.
+#include <weir/pipeline/balance.hh>
 #include <weir/pipeline/combinators.hh>
 #include <weir/pipeline/deployment.hh>
 #include <weir/pipeline/ends.hh>

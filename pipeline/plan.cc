@@ -83,6 +83,7 @@ class planner {
             count_readers(static_cast<unsigned>(i));
         }
         check_names();
+        check_list();
     }
 
   private:
@@ -98,12 +99,16 @@ class planner {
         if (named != where.named.end()) {
             return (named->second + copy) % _shards;
         }
+        if (where.how == placement::policy::listed) {
+            return _number < where.shards.size() ? where.shards[_number] : 0;  // see check_list()
+        }
         const unsigned step = where.how == placement::policy::pack ? copy : turn;
         return (where.base + step) % _shards;
     }
 
     stream_ptr add(stage_plan added, unsigned turn) {
         added.shard = choose(added.name, turn, added.copy);
+        added.numbers = {_number++};
         const std::size_t minimum = std::bit_ceil(_least_capacity);
         added.capacity = std::max(capacity(), minimum);
         const auto index = static_cast<unsigned>(_plan.stages.size());
@@ -163,6 +168,7 @@ class planner {
                 before.nodes.back()->fuses && before.copy == copy &&
                 choose(what->name, turn, copy) == before.shard) {
                 before.nodes.push_back(what);
+                before.numbers.push_back(_number++);
                 before.name += "+" + what->name;
                 before.out = what->out;
                 ++turn;
@@ -306,8 +312,27 @@ class planner {
         }
     }
 
+    void check_list() const {
+        const placement& where = _plan.options.where;
+        if (where.how != placement::policy::listed) {
+            return;
+        }
+        if (where.shards.size() != _number) {
+            throw error("place",
+                        fmt::format("{} stages by a list of {}", _number, where.shards.size()),
+                        errc::malformed);
+        }
+        for (const shard_id each : where.shards) {
+            if (each >= _shards) {
+                throw error("place", fmt::format("a listed stage on shard {} of {}", each, _shards),
+                            errc::malformed);
+            }
+        }
+    }
+
     plan& _plan;
     const unsigned _shards;
+    unsigned _number = 0;  // of the next stage, before any fuses
     std::size_t _split = 1;
     std::size_t _least_capacity = 1;
     std::vector<bool> _sealed;  // by stage: no kernel may be fused to its end

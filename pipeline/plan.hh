@@ -16,9 +16,12 @@ struct placement {
     enum class policy : std::uint8_t {
         spread,  ///< stage s goes to shard (base + s) mod shards
         pack,    ///< all on the base, where neighbours fuse
+        listed,  ///< stage s goes to shards[s]; balance() makes such a list of what was measured
     };
     policy how = policy::spread;
     shard_id base = 0;
+    /// For `listed`: one for each stage before any fuse, in the order in which they are laid.
+    std::vector<shard_id> shards{};
     /// Stages by name, before all else; copy k of a sharded stage goes to (that + k) mod shards.
     std::map<std::string, shard_id> named{};
 };
@@ -49,6 +52,7 @@ struct stage_plan {
     unsigned copy = 0;                  ///< which of the copies of a sharded stage
     stream_ptr in{};                    ///< null for the source
     std::vector<node_ptr> nodes{};      ///< several where neighbours fused
+    std::vector<unsigned> numbers{};    ///< of those among all before any fused
     const element_type* out = nullptr;  ///< null for the sink
     std::size_t capacity = 0;
     std::size_t readers = 0;  ///< of its ring
