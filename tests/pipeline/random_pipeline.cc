@@ -87,7 +87,8 @@ Kind<A, B> grow_any(chooser& choose, unsigned depth) {
             });
         case 3: {
             const auto inner = grow<pure, A, B>(choose, depth - 1);
-            const std::size_t block = 1 + choose(4);
+            // Large blocks are taken one at a time, small ones several.
+            const std::size_t block = choose(6) == 5 ? 30 + choose(5) : 1 + choose(4);
             return as<Kind<A, B>>(choose(2) == 0 ? describe<A>(shard<2>(inner, block))
                                                  : describe<A>(shard<3>(inner, block)));
         }
@@ -293,16 +294,34 @@ deploy_options random_deployment(chooser& choose, unsigned shards) {
 
 std::size_t random_length(chooser& choose, std::size_t capacity) {
     const std::size_t near = capacity - 1 + choose(3);
-    return choose(3) == 0 ? near : choose(40);
+    return choose(3) == 0 ? near : choose(choose(8) == 7 ? 400 : 40);
+}
+
+/// A shard at random for each stage.
+placement random_list(chooser& choose, program what, unsigned shards) {
+    std::size_t stages = 0;
+    for (const stage_plan& each : lay_out(std::move(what), {.fuse = false}, shards).stages) {
+        stages += each.numbers.size();
+    }
+    placement listed{.how = placement::policy::listed};
+    for (std::size_t i = 0; i < stages; ++i) {
+        listed.shards.push_back(choose(shards));
+    }
+    return listed;
 }
 
 random_case make_random_case(chooser& choose, unsigned shards) {
     return with_type(choose, [&]<typename A>() {
         return with_type(choose, [&]<typename B>() {
             const auto p = grow_top<A, B>(choose, choose(3));
-            const deploy_options options = random_deployment(choose, shards);
+            deploy_options options = random_deployment(choose, shards);
             const std::vector<A> in =
                 random_elements<A>(choose, random_length(choose, options.capacity));
+            if (choose(3) == 2) {
+                std::vector<B> unused;
+                options.where = random_list(
+                    choose, from_list(std::vector<A>()) >> p >> collect(unused), shards);
+            }
             return random_case{
                 fmt::format("{} of {} elements, {}", text_of(*p.graph()), in.size(),
                             text_of(options)),
@@ -312,10 +331,15 @@ random_case make_random_case(chooser& choose, unsigned shards) {
 }
 
 std::string text_of(const deploy_options& options) {
-    return fmt::format("capacity {}, batch {}, polls {}, {}{}, base {}", options.capacity,
-                       options.batch, options.polls,
-                       options.where.how == placement::policy::spread ? "spread" : "pack",
-                       options.fuse ? ", fused" : "", options.where.base);
+    const placement& where = options.where;
+    return fmt::format(
+        "capacity {}, batch {}, polls {}{}, {}", options.capacity, options.batch, options.polls,
+        options.fuse ? ", fused" : "",
+        where.how == placement::policy::listed
+            ? fmt::format("on shards {}", fmt::join(where.shards, " "))
+            : fmt::format("{} from {} on",
+                          where.how == placement::policy::spread ? "spread" : "packed",
+                          where.base));
 }
 
 }  // namespace weir::test
