@@ -30,11 +30,12 @@ import java.util.concurrent.Future;
  *
  * <pre>
  * rate COUNT              answers elements per second; COUNT is a multiple of 64
- * hop COUNT PAUSE_NS      answers the median and the 99th percentile of nanoseconds per element
+ * hop COUNT PAUSE_NS      answers PERCENTILES of nanoseconds per element
  * </pre>
  */
 public final class Topology<E> {
     private static final int BATCH = 64;
+    private static final double[] PERCENTILES = {50, 90, 99, 99.9, 100};
 
     /** What an event holds. One class of these is loaded, so that its calls are inlined. */
     private abstract static class Shape<E> {
@@ -336,7 +337,12 @@ public final class Topology<E> {
         stage.seen = 0;
         run(count, () -> produceSlowly(count, pause));
         Arrays.sort(stage.latencies);
-        return stage.latencies[count / 2] + " " + stage.latencies[(int) (count * 0.99)];
+        final StringBuilder answer = new StringBuilder();
+        for (final double percent : PERCENTILES) {
+            final int at = Math.min(count - 1, (int) (count * percent / 100));
+            answer.append(stage.latencies[at]).append(' ');
+        }
+        return answer.toString();
     }
 
     private static WaitStrategy strategy(final String name) {
