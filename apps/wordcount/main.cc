@@ -50,7 +50,6 @@ struct counts {
     bool whole = false;
 };
 
-// [wordcount]
 template <typename Counter>
 auto counting(std::string name, Counter zero) {
     return named(std::move(name), reduce(std::move(zero), [](Counter& so_far, const block& next) {
@@ -58,6 +57,7 @@ auto counting(std::string name, Counter zero) {
                  }));
 }
 
+// [wordcount]
 program count_into(counts& result, source_of<block> from) {
     return from >>
            fanout(counting("lines", line_counter()),
