@@ -59,6 +59,7 @@ double two_line_round_trip_ns(int cpu_a, int cpu_b, int milliseconds) {
     };
     line there;
     line back;
+    double found = 0;
     std::jthread echo([&] {
         pin_to_cpu(cpu_b);
         for (std::int64_t seen = 0; seen >= 0;) {
@@ -87,13 +88,11 @@ double two_line_round_trip_ns(int cpu_a, int cpu_b, int milliseconds) {
             begin = end;
         }
         there.word.store(-1, std::memory_order_release);
-        // The result travels in a word that nobody uses any more.
-        back.word.store(static_cast<std::int64_t>(median(std::move(rounds)) * 1000),
-                        std::memory_order_release);
+        found = median(std::move(rounds));
     });
     echo.join();
     ask.join();
-    return static_cast<double>(back.word.load()) / 1000;
+    return found;
 }
 
 std::optional<std::uint64_t> allocations() noexcept {

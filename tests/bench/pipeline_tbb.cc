@@ -148,6 +148,13 @@ struct alignas(128) sum_line {
 template <typename T>
 using consumer = flow::function_node<T, node_of_done>;
 
+/// What one side of a diamond says of an element. A limiter may let two of them pass at once, to
+/// each side in another order, so both halves bear the number by which they are joined.
+struct half {
+    std::int64_t number;
+    bool yes;
+};
+
 template <typename T>
 double graph_of(const topology& what, std::int64_t count, std::size_t capacity,
                 const std::vector<int>& cpus) {
@@ -174,12 +181,14 @@ double graph_of(const topology& what, std::int64_t count, std::size_t capacity,
                 }));
         };
         using step = flow::function_node<T, T>;
-        using check_step = flow::function_node<T, bool>;
-        using pairs = flow::join_node<std::tuple<bool, bool>, flow::queueing>;
+        using check_step = flow::function_node<T, half>;
+        using halves = std::tuple<half, half>;
+        using pairs = flow::join_node<halves, flow::key_matching<std::int64_t>>;
+        const auto number = [](const half& each) { return each.number; };
         std::optional<step> adding, multiplying;
         std::optional<check_step> fizzing, buzzing;
         std::optional<pairs> joined;
-        std::optional<flow::function_node<std::tuple<bool, bool>, node_of_done>> counting;
+        std::optional<flow::function_node<halves, node_of_done>> counting;
         // Of several consumers of an element the last one that has it gives its place back.
         flow::continue_node<node_of_done> freed(graph, static_cast<int>(0),
                                                 [](node_of_done done) { return done; });
@@ -191,11 +200,13 @@ double graph_of(const topology& what, std::int64_t count, std::size_t capacity,
             flow::make_edge(*adding, *multiplying);
             flow::make_edge(*multiplying, *last[0]);
         } else if (what.kind == topology::form::diamond) {
-            fizzing.emplace(graph, flow::serial, [](const T& each) { return fizz(each); });
-            buzzing.emplace(graph, flow::serial, [](const T& each) { return buzz(each); });
-            joined.emplace(graph);
-            counting.emplace(graph, flow::serial, [&](const std::tuple<bool, bool>& each) {
-                sums[0].value += std::get<0>(each) && std::get<1>(each);
+            fizzing.emplace(graph, flow::serial,
+                            [](const T& each) { return half{number_of(each), fizz(each)}; });
+            buzzing.emplace(graph, flow::serial,
+                            [](const T& each) { return half{number_of(each), buzz(each)}; });
+            joined.emplace(graph, number, number);
+            counting.emplace(graph, flow::serial, [&](const halves& each) {
+                sums[0].value += std::get<0>(each).yes && std::get<1>(each).yes;
                 return node_of_done();
             });
             flow::make_edge(limit, *fizzing);

@@ -26,6 +26,12 @@ T element(std::int64_t n) noexcept {
         return {{n, n, n, n, n, n, n, n}};
     }
 }
+inline std::int64_t number_of(const narrow& of) noexcept {
+    return of;
+}
+inline std::int64_t number_of(const wide& of) noexcept {
+    return of.words[0];
+}
 inline std::int64_t value(const narrow& of) noexcept {
     return of;
 }
