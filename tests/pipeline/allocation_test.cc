@@ -2,7 +2,11 @@
 // Once it is warm, a pipeline allocates nothing: operator new of the whole process is counted. On
 // threads only, since the simulator has an operator new of its own.
 #include <atomic>
-#include <string>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <vector>
 
 #include <doctest/doctest.h>
 #include <tests/support/both.hh>

@@ -4,7 +4,11 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <optional>
+#include <stdexcept>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include <doctest/doctest.h>
 #include <pipeline/laws.hh>

@@ -2,6 +2,9 @@
 // The laws of pipelines that have to do with state, with time and with failure, each by its name,
 // over what is drawn at random.
 #include <algorithm>
+#include <functional>
+#include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -188,9 +191,9 @@ TEST_CASE("failure: everything before the lowest failing element arrives, and no
         const number b = draw(70);
         const auto halves = map([](const auto& pair) { return number(pair.first); });
         const auto sides = map([](const number& each) {
-            return either<number, number>(
-                mixed(hash(each)) % 2 == 0 ? either<number, number>(std::in_place_index<0>, each)
-                                           : either<number, number>(std::in_place_index<1>, each));
+            using sided = either<number, number>;
+            return mixed(hash(each)) % 2 == 0 ? sided(std::in_place_index<0>, each)
+                                              : sided(std::in_place_index<1>, each);
         });
         const auto fed = map([](const auto& pair) { return fed_pair(pair.first, pair.second); });
         return all_give<number>(

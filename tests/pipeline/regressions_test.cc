@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Defects that pipelines of this kind are known to have had, each by a letter, as tests that
 // would find them here: in what the seed of this folder left behind, and in its relatives.
+#include <algorithm>
+#include <atomic>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <vector>
