@@ -67,9 +67,7 @@ void add_durability(CLI::App& app, command_line& line) {
                  "more write a commit. Others leave each sector old or new");
 }
 
-void add_limits(CLI::App& app, command_line& line, texts& text) {
-    broker_options& broker = line.broker;
-    CLI::Option_group& limits = *app.add_option_group("Limits");
+void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts& text) {
     limits.add_option("--connections-max", broker.server.connections_max, "Connections a shard")
         ->capture_default_str();
     limits.add_option("--frame-bytes-max", broker.frames.frame_bytes_max, "Bytes of one request")
@@ -112,6 +110,9 @@ void add_limits(CLI::App& app, command_line& line, texts& text) {
         ->check(CLI::Range(1, 1000));
     limits.add_option("--partitions-max", broker.partitions_max, "Partitions of all topics")
         ->capture_default_str();
+}
+
+void add_storage_limits(CLI::Option_group& limits, broker_options& broker, texts& text) {
     limits
         .add_option("--segment-bytes", broker.storage.log.segment_bytes,
                     "Bytes of a log file before the next is begun")
@@ -142,6 +143,12 @@ void add_limits(CLI::App& app, command_line& line, texts& text) {
                     "Longest wait before such a try; the first comes after 0.1 s")
         ->capture_default_str()
         ->check(CLI::Range(0.1, 1e6));
+}
+
+void add_limits(CLI::App& app, command_line& line, texts& text) {
+    CLI::Option_group& limits = *app.add_option_group("Limits");
+    add_traffic_limits(limits, line.broker, text);
+    add_storage_limits(limits, line.broker, text);
     limits
         .add_option("--stop-grace", text.stop_grace_seconds,
                     "Seconds for what is under way when it is told to stop")

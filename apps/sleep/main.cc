@@ -70,7 +70,8 @@ future<> measure(std::vector<row>& rows, const options& chosen) {
     const double one_s = static_cast<double>(chosen.time_ms) / 1e3;
     // What enters a stage together leaves it together, and there are three behind one another.
     const auto rounds = [&chosen](std::size_t elements) {
-        return elements == 0 ? 0.0 : static_cast<double>((elements - 1) / chosen.window + 1 + 2);
+        const std::size_t entries = (elements + chosen.window - 1) / chosen.window;
+        return entries == 0 ? 0.0 : static_cast<double>(entries + 2);
     };
 
     const instant began = this_shard().now();

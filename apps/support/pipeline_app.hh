@@ -4,8 +4,8 @@
 #include <weir/io/run.hh>
 #include <weir/pipeline/watch.hh>
 
-namespace CLI {
-class App;
+namespace CLI {  // NOLINT(readability-identifier-naming): CLI11's
+class App;       // NOLINT(readability-identifier-naming): CLI11's
 }
 
 // What the small applications that each run pipelines have in common.

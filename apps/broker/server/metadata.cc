@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/protocol/metadata.hh>
 
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <broker/server/broker.hh>

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/server/progress.hh>
 
-#include <algorithm>
 #include <utility>
 
 #include <weir/core/coroutine.hh>

@@ -2,12 +2,9 @@
 #include <broker/storage/log_keeper.hh>
 
 #include <algorithm>
-#include <exception>
 #include <string>
-#include <utility>
 
 #include <weir/core/coroutine.hh>
-#include <weir/core/host.hh>
 #include <weir/core/log.hh>
 #include <weir/core/sleep.hh>
 

@@ -4,7 +4,6 @@
 #include <broker/protocol/record.hh>
 #include <broker/storage/log.hh>
 #include <broker/storage/names.hh>
-#include <broker/storage/segment_walk.hh>
 #include <fmt/format.h>
 
 #include <weir/core/assert.hh>

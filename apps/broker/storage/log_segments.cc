@@ -6,7 +6,6 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
-#include <weir/core/host.hh>
 #include <weir/core/log.hh>
 
 namespace weir::broker {

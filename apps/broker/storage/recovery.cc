@@ -259,7 +259,7 @@ future<std::vector<std::int64_t>> find_segments(std::string directory) {
     std::vector<std::int64_t> found;
     for (const std::string& name : co_await io::list_directory(directory)) {
         if (name.ends_with(unfinished_suffix)) {
-            co_await io::unlink(directory + "/" + name);
+            co_await io::unlink(fmt::format("{}/{}", directory, name));
         } else if (const auto base = segment_of_file(name, log_suffix)) {
             found.push_back(*base);
         }

@@ -4,7 +4,6 @@
 #include <broker/storage/names.hh>
 
 #include <weir/core/coroutine.hh>
-#include <weir/core/host.hh>
 
 namespace weir::broker {
 
