@@ -2,7 +2,6 @@
 #include <weir/io/budget_metrics.hh>
 
 #include <exception>
-#include <utility>
 
 #include <weir/core/log.hh>
 

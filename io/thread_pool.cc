@@ -2,7 +2,6 @@
 #include <weir/io/thread_pool.hh>
 
 #include <csignal>
-#include <cstddef>
 #include <system_error>
 #include <utility>
 

@@ -15,7 +15,7 @@
 #include <weir/core/assert.hh>
 #include <weir/core/error.hh>
 #include <weir/io/uring_backend.hh>
-#include <weir/io/uring_call.hh>
+#include <weir/io/uring_call.hh>  // IWYU pragma: keep (whole where it is destroyed)
 #include <weir/io/uring_constants.hh>
 
 namespace weir::io {
@@ -200,6 +200,7 @@ std::uint64_t uring_backend::random() noexcept {
 unsigned uring_backend::take(const ring_completion& entry) {
     const auto tag = static_cast<ring_tag>(entry.user_data & ring_tag_mask);
     if (tag == ring_tag{}) [[likely]] {
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): what the kernel was given, as it carries it
         take_operation(*reinterpret_cast<operation*>(entry.user_data), entry);
         return 1;
     }
@@ -208,6 +209,7 @@ unsigned uring_backend::take(const ring_completion& entry) {
     } else if (tag == ring_tag::message && entry.result < 0) {
         // The peer's ring took no message; it still waits for it.
         ++_statistics.wakes_by_event;
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): what the kernel was given, less its tag
         reinterpret_cast<uring_backend*>(entry.user_data & ~ring_tag_mask)->write_event();
     }
     return 0;

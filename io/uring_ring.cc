@@ -8,6 +8,7 @@
 #include <iterator>
 #include <memory>
 #include <source_location>
+#include <system_error>
 
 #include <liburing.h>
 #include <time.h>
@@ -280,7 +281,8 @@ void kernel_ring::check(int result, const char* what) noexcept {
         result == -EINTR || result == -ENOMEM) {
         return;
     }
-    const auto message = std::string(what) + " io_uring: " + std::strerror(-result);
+    const auto message =
+        std::string(what) + " io_uring: " + std::generic_category().message(-result);
     assertion_failed(message.c_str(), std::source_location::current());
 }
 

@@ -47,7 +47,7 @@ struct engine {
 /// A host's view of time: monotonic with an offset and a drift, and a wall clock that may jump.
 class host_clock {
   public:
-    host_clock(engine& shared)
+    explicit host_clock(engine& shared)
         : _offset(shared.clocks.between(duration(0), shared.options.schedule.clock_offset)) {
         const std::uint64_t drift = shared.options.schedule.clock_drift_parts_per_million;
         _drift = static_cast<std::int64_t>(shared.clocks.below(2 * drift + 1)) -

@@ -8,7 +8,6 @@
 #include <cstring>
 #include <utility>
 
-#include <weir/core/assert.hh>
 #include <weir/io/sim/machine.hh>
 
 namespace weir::io::sim {

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <new>
 
-#include <weir/core/assert.hh>
 #include <weir/io/sim/memory.hh>
 
 namespace weir::io::sim::memory {

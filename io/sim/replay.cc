@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -43,9 +44,9 @@ trace run_traced(std::uint64_t seed, const world_options& options, const scenari
     return made.log();
 }
 
-std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
+std::optional<std::uint64_t> from_environment(const char* name) {
+    const char* text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): nothing sets it
+    return text == nullptr ? std::nullopt : std::optional(std::strtoull(text, nullptr, 10));
 }
 
 }  // namespace
@@ -96,10 +97,10 @@ std::string exploration::report() const {
 
 exploration explore(std::uint64_t first, std::uint64_t count, const options_of_seed& options,
                     const scenario& test, bool twice) {
-    first = from_environment("WEIR_SIM_FIRST", first);
-    count = from_environment("WEIR_SIM_SEEDS", count);
-    if (std::getenv("WEIR_SIM_SEED") != nullptr) {
-        first = from_environment("WEIR_SIM_SEED", first);
+    first = from_environment("WEIR_SIM_FIRST").value_or(first);
+    count = from_environment("WEIR_SIM_SEEDS").value_or(count);
+    if (const auto chosen = from_environment("WEIR_SIM_SEED")) {
+        first = *chosen;
         count = 1;
     }
     exploration result;
