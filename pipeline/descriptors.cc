@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 
 #include <weir/core/coroutine.hh>
 #include <weir/core/error.hh>

@@ -64,6 +64,7 @@ struct shape {
     }
     static T copy(ref value) { return value; }
     static ref as_ref(const T& value) noexcept { return value; }
+    static ref as_ref(const T&& value) = delete;  // it would be gone
 };
 
 template <typename T>

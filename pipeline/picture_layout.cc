@@ -19,7 +19,9 @@ constexpr double back_gap = 46;     // below all, for edges that go back
 
 class layout {
   public:
-    explicit layout(picture& into) : _into(into), _places(into.stages.size()) {
+    explicit layout(picture& into) : _into(into), _places(into.stages.size()) {}
+
+    void run() {
         assign_layers();
         split_edges();
         order_layers();
@@ -261,7 +263,7 @@ picture draw(const plan& laid, std::string title) {
         std::ranges::sort(read, {}, &drawn_edge::from);
         made.edges.insert(made.edges.end(), read.begin(), read.end());
     }
-    layout{made};
+    layout(made).run();
     return made;
 }
 

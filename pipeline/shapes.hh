@@ -102,14 +102,14 @@ auto both(const P& first, const Q& second) {
         static_assert(detail::is_pair<AB>, "both takes elements that are pairs");
         using A = typename AB::first_type;
         using B = typename AB::second_type;
-        const auto f = first.template of<A>();
-        const auto g = second.template of<B>();
+        const auto& f = first.template of<A>();
+        const auto& g = second.template of<B>();
         using C = typename std::decay_t<decltype(f)>::result;
         using D = typename std::decay_t<decltype(g)>::result;
-        constexpr traits S = std::decay_t<decltype(f)>::kept;
-        constexpr traits T = std::decay_t<decltype(g)>::kept;
-        static_assert(detail::check_side_by_side<S, T>());
-        return detail::make_pipe<AB, std::pair<C, D>, detail::side_by_side(S, T)>(
+        constexpr traits of_first = std::decay_t<decltype(f)>::kept;
+        constexpr traits of_second = std::decay_t<decltype(g)>::kept;
+        static_assert(detail::check_side_by_side<of_first, of_second>());
+        return detail::make_pipe<AB, std::pair<C, D>, detail::side_by_side(of_first, of_second)>(
             detail::shaped<AB, std::pair<C, D>>(node::form::both, "both", {f.graph(), g.graph()}),
             detail::make_model<AB, std::pair<C, D>>(
                 [f = f.meaning(), g = g.meaning()](listed<AB> in) {
@@ -122,14 +122,14 @@ auto both(const P& first, const Q& second) {
 template <combinator P, combinator Q>
 auto fanout(const P& first, const Q& second) {
     return untyped{[first, second]<typename A>() {
-        const auto f = first.template of<A>();
-        const auto g = second.template of<A>();
+        const auto& f = first.template of<A>();
+        const auto& g = second.template of<A>();
         using C = typename std::decay_t<decltype(f)>::result;
         using D = typename std::decay_t<decltype(g)>::result;
-        constexpr traits S = std::decay_t<decltype(f)>::kept;
-        constexpr traits T = std::decay_t<decltype(g)>::kept;
-        static_assert(detail::check_side_by_side<S, T>());
-        return detail::make_pipe<A, std::pair<C, D>, detail::side_by_side(S, T)>(
+        constexpr traits of_first = std::decay_t<decltype(f)>::kept;
+        constexpr traits of_second = std::decay_t<decltype(g)>::kept;
+        static_assert(detail::check_side_by_side<of_first, of_second>());
+        return detail::make_pipe<A, std::pair<C, D>, detail::side_by_side(of_first, of_second)>(
             detail::shaped<A, std::pair<C, D>>(node::form::fanout, "fanout",
                                                {f.graph(), g.graph()}),
             detail::make_model<A, std::pair<C, D>>(
@@ -146,21 +146,21 @@ auto choose(const P& left, const Q& right) {
         static_assert(detail::is_either<AB>, "choose takes elements that are an either");
         using A = std::variant_alternative_t<0, AB>;
         using B = std::variant_alternative_t<1, AB>;
-        const auto f = left.template of<A>();
-        const auto g = right.template of<B>();
+        const auto& f = left.template of<A>();
+        const auto& g = right.template of<B>();
         using C = typename std::decay_t<decltype(f)>::result;
         using D = typename std::decay_t<decltype(g)>::result;
-        constexpr traits S = std::decay_t<decltype(f)>::kept;
-        constexpr traits T = std::decay_t<decltype(g)>::kept;
-        static_assert(detail::check_choice<S, T>());
-        using Out = either<C, D>;
-        return detail::make_pipe<AB, Out, detail::side_by_side(S, T)>(
-            detail::shaped<AB, Out>(node::form::choose, "choose", {f.graph(), g.graph()}),
-            detail::make_model<AB, Out>([f = f.meaning(), g = g.meaning()](listed<AB> in) {
-                const auto put = [](auto side, auto&& value, std::vector<Out>& out) {
+        constexpr traits of_left = std::decay_t<decltype(f)>::kept;
+        constexpr traits of_right = std::decay_t<decltype(g)>::kept;
+        static_assert(detail::check_choice<of_left, of_right>());
+        using E = either<C, D>;
+        return detail::make_pipe<AB, E, detail::side_by_side(of_left, of_right)>(
+            detail::shaped<AB, E>(node::form::choose, "choose", {f.graph(), g.graph()}),
+            detail::make_model<AB, E>([f = f.meaning(), g = g.meaning()](listed<AB> in) {
+                const auto put = [](auto side, auto&& value, std::vector<E>& out) {
                     out.emplace_back(side, std::forward<decltype(value)>(value));
                 };
-                return detail::model_choice<Out, A, B, C, D>(f, g, put, std::move(in));
+                return detail::model_choice<E, A, B, C, D>(f, g, put, std::move(in));
             }));
     }};
 }
@@ -172,15 +172,15 @@ auto merge(const P& left, const Q& right) {
         static_assert(detail::is_either<AB>, "merge takes elements that are an either");
         using A = std::variant_alternative_t<0, AB>;
         using B = std::variant_alternative_t<1, AB>;
-        const auto f = left.template of<A>();
-        const auto g = right.template of<B>();
+        const auto& f = left.template of<A>();
+        const auto& g = right.template of<B>();
         using C = typename std::decay_t<decltype(f)>::result;
         static_assert(std::same_as<C, typename std::decay_t<decltype(g)>::result>,
                       "both sides of a merge give elements of one type");
-        constexpr traits S = std::decay_t<decltype(f)>::kept;
-        constexpr traits T = std::decay_t<decltype(g)>::kept;
-        static_assert(detail::check_choice<S, T>());
-        return detail::make_pipe<AB, C, detail::side_by_side(S, T)>(
+        constexpr traits of_left = std::decay_t<decltype(f)>::kept;
+        constexpr traits of_right = std::decay_t<decltype(g)>::kept;
+        static_assert(detail::check_choice<of_left, of_right>());
+        return detail::make_pipe<AB, C, detail::side_by_side(of_left, of_right)>(
             detail::shaped<AB, C>(node::form::merge, "merge", {f.graph(), g.graph()}),
             detail::make_model<AB, C>([f = f.meaning(), g = g.meaning()](listed<AB> in) {
                 const auto put = [](auto, C&& value, std::vector<C>& out) {
@@ -198,15 +198,15 @@ template <std::size_t N, combinator P>
 auto shard(const P& what, std::size_t block = 1) {
     static_assert(N >= 1 && N <= 256, "1 to 256 copies");
     return untyped{[what, block = std::max<std::size_t>(block, 1)]<typename A>() {
-        const auto f = what.template of<A>();
+        const auto& f = what.template of<A>();
         using B = typename std::decay_t<decltype(f)>::result;
-        constexpr traits T = std::decay_t<decltype(f)>::kept;
-        static_assert(detail::check_sharded<T>());
-        static_assert(!T.stateful,
+        constexpr traits kept = std::decay_t<decltype(f)>::kept;
+        static_assert(detail::check_sharded<kept>());
+        static_assert(!kept.stateful,
                       "state: each copy would see only some of the elements; shard by key");
         node graph = detail::shaped<A, B>(node::form::shard, "shard", {f.graph()});
         graph.deal = {N, block};
-        return detail::make_pipe<A, B, T>(std::move(graph), f.meaning());
+        return detail::make_pipe<A, B, kept>(std::move(graph), f.meaning());
     }};
 }
 
@@ -218,10 +218,10 @@ auto shard_by(Key key, const P& what) {
     return untyped{[key, what]<typename A>() {
         static_assert(std::is_invocable_r_v<std::size_t, Key&, ref<A>>,
                       "the key of an element is an unsigned number");
-        const auto f = what.template of<A>();
+        const auto& f = what.template of<A>();
         using B = typename std::decay_t<decltype(f)>::result;
-        constexpr traits T = std::decay_t<decltype(f)>::kept;
-        static_assert(detail::check_sharded<T>());
+        constexpr traits kept = std::decay_t<decltype(f)>::kept;
+        static_assert(detail::check_sharded<kept>());
         auto tag_of = [key](ref<A> element) mutable {
             return static_cast<tag>(static_cast<std::size_t>(key(element)) % N);
         };
@@ -231,7 +231,7 @@ auto shard_by(Key key, const P& what) {
             return std::make_unique<detail::map_kernel<A, tag, std::decay_t<decltype(tag_of)>>>(
                 tag_of);
         };
-        return detail::make_pipe<A, B, T>(
+        return detail::make_pipe<A, B, kept>(
             std::move(graph), detail::make_model<A, B>([f = f.meaning(), tag_of](listed<A> in) {
                 return detail::model_key_shard<A, B>(f, tag_of, N, std::move(in));
             }));
@@ -245,13 +245,13 @@ template <typename S, combinator P>
 auto loop(std::vector<S> initial, const P& what) {
     WEIR_ASSERT(!initial.empty());
     return untyped{[initial, what]<typename A>() {
-        const auto f = what.template of<std::pair<A, S>>();
-        using BS = typename std::decay_t<decltype(f)>::result;
-        static_assert(detail::feeds_back<BS, S>,
+        const auto& f = what.template of<std::pair<A, S>>();
+        using R = typename std::decay_t<decltype(f)>::result;
+        static_assert(detail::feeds_back<R, S>,
                       "a loop's pipeline gives pairs whose second half is what it is fed");
-        using B = typename BS::first_type;
-        constexpr traits T = std::decay_t<decltype(f)>::kept;
-        static_assert(T.yields == rate::one && T.ordered,
+        using B = typename R::first_type;
+        constexpr traits kept = std::decay_t<decltype(f)>::kept;
+        static_assert(kept.yields == rate::one && kept.ordered,
                       "rate: a loop's pipeline gives one element for each, in order");
         node graph = detail::shaped<A, B>(node::form::loop, "loop", {f.graph()});
         graph.initial = detail::hold(initial);
