@@ -3,7 +3,6 @@
 
 #include <cstdio>
 #include <exception>
-#include <memory>
 #include <sstream>
 
 #include <boost/property_tree/json_parser.hpp>

@@ -159,10 +159,11 @@ run_figures figures(const marks& noted, std::int64_t count, std::int64_t expecte
         std::fprintf(stderr, "bench_pipeline: wrong sum %lld\n", static_cast<long long>(noted.sum));
         std::terminate();
     }
+    const std::int64_t counted = count - count / 8;
     return {.per_second = static_cast<double>(count) * 1e9 /
                           static_cast<double>(noted.ended_ns - noted.started_ns),
             .allocations = static_cast<double>(noted.allocations_now - noted.allocations_then) /
-                           static_cast<double>(count - count / 8)};
+                           static_cast<double>(counted)};
 }
 
 std::int64_t sum_of(const topology& what, std::int64_t count) {

@@ -82,7 +82,8 @@ TEST_SUITE("core/future") {
     TEST_CASE("finally runs for a value and for a failure, and its own failure wins") {
         test::bare_shard shard;
         int runs = 0;
-        CHECK(make_ready_future<int>(4).finally([&runs] { ++runs; }).take() == 4);
+        auto good = make_ready_future<int>(4).finally([&runs] { ++runs; });
+        CHECK(good.take() == 4);
         auto failed = make_failed_future<int>(std::runtime_error("a")).finally([&runs] { ++runs; });
         CHECK_THROWS_WITH(failed.take(), "a");
         auto worse = make_ready_future<int>(4).finally([] { throw std::runtime_error("b"); });

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <memory>
 #include <stdexcept>
-#include <vector>
 
 #include <tests/support/bare_host.hh>
 

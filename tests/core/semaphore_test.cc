@@ -3,8 +3,6 @@
 #include <memory>
 #include <optional>
 #include <random>
-#include <stdexcept>
-#include <vector>
 
 #include <tests/support/bare_host.hh>
 

@@ -13,7 +13,6 @@
 #include <weir/core/metrics.hh>
 #include <weir/core/scope.hh>
 #include <weir/io/budget.hh>
-#include <weir/io/budget_metrics.hh>
 #include <weir/io/file.hh>
 #include <weir/io/run.hh>
 #include <weir/io/sim/replay.hh>

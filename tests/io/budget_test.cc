@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The rules of the budget, on a backend whose operations the test completes by hand.
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <deque>

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <csignal>
-#include <stdexcept>
 #include <vector>
 
 #include <doctest/doctest.h>
@@ -40,14 +39,15 @@ TEST_SUITE("io/run") {
     TEST_CASE("a program runs on every shard, does I/O there, and ends") {
         capturing_log_sink log;
         unsigned sum = 0;
-        CHECK(run(two_shards(log), [&sum](host& own) -> future<> {
-                  for (shard_id id = 0; id < own.shard_count(); ++id) {
-                      sum += co_await on(id, [] {
-                          return submit(op::nop{}).then(
-                              [](std::int32_t) { return this_shard().id() + 10; });
-                      });
-                  }
-              }) == 0);
+        const int status = run(two_shards(log), [&sum](host& own) -> future<> {
+            for (shard_id id = 0; id < own.shard_count(); ++id) {
+                sum += co_await on(id, [] {
+                    return submit(op::nop{}).then(
+                        [](std::int32_t) { return this_shard().id() + 10; });
+                });
+            }
+        });
+        CHECK(status == 0);
         CHECK(sum == 21);
         CHECK(has_line(log, "shard runs"));
     }
@@ -74,18 +74,19 @@ TEST_SUITE("io/run") {
         options.placement.shards = 1;
         options.host.shard.spin_max = {};
         std::uint64_t entered = 0;
-        CHECK(run(options, [&entered](host&) -> future<> {
-                  const auto& counted = static_cast<uring&>(this_backend()).statistics();
-                  const int fd = co_await submit(op::open{.path = ".", .directory = true});
-                  REQUIRE(fd >= 0);
-                  const std::uint64_t before = counted.enters;
-                  for (int i = 0; i < rounds; ++i) {
-                      // Never done at once: a thread of the kernel does it.
-                      CHECK(co_await submit(op::sync{fd, true}) == 0);
-                  }
-                  entered = counted.enters - before;
-                  co_await submit(op::close{fd});
-              }) == 0);
+        const int status = run(options, [&entered](host&) -> future<> {
+            const auto& counted = static_cast<uring&>(this_backend()).statistics();
+            const int fd = co_await submit(op::open{.path = ".", .directory = true});
+            REQUIRE(fd >= 0);
+            const std::uint64_t before = counted.enters;
+            for (int i = 0; i < rounds; ++i) {
+                // Never done at once: a thread of the kernel does it.
+                CHECK(co_await submit(op::sync{fd, true}) == 0);
+            }
+            entered = counted.enters - before;
+            co_await submit(op::close{fd});
+        });
+        CHECK(status == 0);
         // A signal may have ended a wait.
         CHECK(entered >= rounds);
         CHECK(entered < rounds + rounds / 2);
@@ -116,13 +117,14 @@ TEST_SUITE("io/run") {
         int ends[2];
         REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
         char byte;
-        CHECK(run(two_shards(log), [&](host&) -> future<> {
-                  for (int i = 0; i < 2; ++i) {
-                      (void)submit(op::receive_into{ends[i], &byte, 1})
-                          .then([&results](std::int32_t result) { results.push_back(result); });
-                  }
-                  co_return;
-              }) == 0);
+        const int status = run(two_shards(log), [&](host&) -> future<> {
+            for (int i = 0; i < 2; ++i) {
+                (void)submit(op::receive_into{ends[i], &byte, 1})
+                    .then([&results](std::int32_t result) { results.push_back(result); });
+            }
+            co_return;
+        });
+        CHECK(status == 0);
         CHECK(results == std::vector<std::int32_t>{-ECANCELED, -ECANCELED});
         ::close(ends[0]);
         ::close(ends[1]);

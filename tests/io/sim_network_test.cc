@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cerrno>
-#include <set>
 
 #include <doctest/doctest.h>
 #include <io/sim_bench.hh>

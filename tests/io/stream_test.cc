@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <weir/core/coroutine.hh>
-#include <weir/io/sim/memory.hh>
 #include <weir/io/stream.hh>
 
 using namespace weir;

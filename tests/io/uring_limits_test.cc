@@ -198,7 +198,7 @@ TEST_SUITE("io/uring limits") {
             options.entries = 16'384;
             thread_pool pool;
             const auto ring = make_uring(options, pool, cycle_counter::monotonic());
-            const auto told = ring->description();
+            auto told = ring->description();
             if (told.find("locked memory allows no more") == told.npos) {
                 return told;
             }

@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <atomic>
 #include <cerrno>
-#include <deque>
-#include <iostream>
-#include <thread>
 
 #include <doctest/doctest.h>
 #include <io/uring_bed.hh>

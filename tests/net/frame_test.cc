@@ -4,7 +4,6 @@
 #include <net/both.hh>
 
 #include <weir/core/sleep.hh>
-#include <weir/core/when.hh>
 #include <weir/net/frame.hh>
 #include <weir/net/listener.hh>
 

@@ -5,7 +5,6 @@
 #include <net/both.hh>
 
 #include <weir/core/sleep.hh>
-#include <weir/core/when.hh>
 #include <weir/net/http.hh>
 
 namespace weir::net::test {

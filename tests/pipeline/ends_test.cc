@@ -7,7 +7,6 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <tests/support/both.hh>
 #include <unistd.h>
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sim/echo.hh>
 
-#include <algorithm>
 #include <cerrno>
 #include <deque>
 #include <memory>

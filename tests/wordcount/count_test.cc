@@ -69,21 +69,12 @@ TEST_CASE("bytes that are no UTF-8 neither count nor end a word") {
 }
 
 TEST_CASE("it does not matter where blocks end") {
-    const std::string_view pieces[] = {"word",
-                                       " ",
-                                       "\n",
-                                       "\xc3\xa9",
-                                       "\xe2\x82\xac",
-                                       "\xf0\x9f\x99\x82",
-                                       "\xff",
-                                       "\xf0\x9f",
-                                       "\x01",
-                                       "\xe3\x80\x80",
-                                       "\xc2\xa0",
-                                       "\xfd\xbf\xbf\xbf\xbf\xbf",
-                                       "\xe2",
-                                       "a plain text that fills whole strides of "
-                                       "sixty-four bytes, one after the other "};
+    constexpr std::string_view strides =
+        "a plain text that fills whole strides of sixty-four bytes, one after the other ";
+    const std::string_view pieces[] = {
+        "word", " ",        "\n",   "\xc3\xa9",     "\xe2\x82\xac", "\xf0\x9f\x99\x82",
+        "\xff", "\xf0\x9f", "\x01", "\xe3\x80\x80", "\xc2\xa0",     "\xfd\xbf\xbf\xbf\xbf\xbf",
+        "\xe2", strides};
     std::uint64_t state = 88172645463325252U;
     const auto random = [&state] {
         state ^= state << 13;

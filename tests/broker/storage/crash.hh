@@ -84,7 +84,7 @@ class crash_run {
                 return _broken;
             } else if (const std::string& failure = _on.host.failure();
                        !failure.empty() &&
-                       (last || !_faulty() || failure.find("damaged") != std::string::npos)) {
+                       (last || !faulty() || failure.find("damaged") != std::string::npos)) {
                 broken("it failed: " + failure);
             }
         }
@@ -100,7 +100,7 @@ class crash_run {
         options.disk.sync = {std::chrono::microseconds(100), std::chrono::microseconds(600)};
         return options;
     }
-    bool _faulty() { return _on.world.faults().active(); }
+    bool faulty() { return _on.world.faults().active(); }
 
     void broken(const std::string& what) {
         const outside world;

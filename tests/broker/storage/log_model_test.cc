@@ -40,15 +40,14 @@ class model_run {
   private:
     future<> step(log& on) {
         switch (below(4)) {
-            case 0:
-            case 1:
-                co_await append(on);
-                break;
             case 2:
                 co_await read_on(on);
                 break;
             case 3:
                 co_await find(on);
+                break;
+            default:
+                co_await append(on);
                 break;
         }
         CHECK(on.end_offset() == static_cast<std::int64_t>(_values.size()));
