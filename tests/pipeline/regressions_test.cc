@@ -116,7 +116,7 @@ TEST_CASE("D1, no back-pressure between stages: a slow stage behind a fast one l
 TEST_CASE("D2, one wake-up for several consumers: all that sleep get the last event and the end") {
     on_seeds({.threaded = 100}, [](chooser& draw) -> future<std::string> {
         // Each element comes when everybody has gone to sleep over the one before.
-        const auto length = static_cast<number>(1 + draw(12));
+        const auto length = 1 + static_cast<number>(draw(12));
         const std::uint64_t pause_us = 20 + draw(200);
         const auto rarely =
             from_generator([length, pause_us](weir::abort_source&) -> generator<number> {
