@@ -11,7 +11,7 @@
 #include <doctest/doctest.h>
 #include <tests/support/both.hh>
 
-#include <weir/core/sleep.hh>
+#include <weir/core/coroutine.hh>
 #include <weir/pipeline/pipeline.hh>
 
 TEST_SUITE_BEGIN("pipeline/allocation");

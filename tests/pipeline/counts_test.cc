@@ -11,8 +11,11 @@
 #include <vector>
 
 #include <doctest/doctest.h>
-#include <pipeline/laws.hh>
+#include <fmt/format.h>
+#include <pipeline/random_values.hh>
+#include <pipeline/seeded.hh>
 
+#include <weir/core/coroutine.hh>
 #include <weir/pipeline/pipeline.hh>
 
 TEST_SUITE_BEGIN("pipeline/counts");

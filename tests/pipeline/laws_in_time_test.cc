@@ -11,7 +11,6 @@
 #include <doctest/doctest.h>
 #include <pipeline/laws.hh>
 
-#include <weir/pipeline/generator.hh>
 #include <weir/pipeline/pipeline.hh>
 
 TEST_SUITE_BEGIN("pipeline/laws");
