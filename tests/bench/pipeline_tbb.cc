@@ -6,7 +6,6 @@
 #include <optional>
 #include <thread>
 #include <tuple>
-#include <utility>
 
 #include <bench/harness.hh>
 #include <oneapi/tbb/flow_graph.h>
@@ -155,6 +154,41 @@ struct half {
     bool yes;
 };
 
+/// Two nodes that look at the same elements, and one that counts where both say yes.
+template <typename T>
+class diamond {
+  public:
+    diamond(flow::graph& graph, std::int64_t& sum)
+        : _fizzing(graph, flow::serial,
+                   [](const T& each) { return half{number_of(each), fizz(each)}; }),
+          _buzzing(graph, flow::serial,
+                   [](const T& each) { return half{number_of(each), buzz(each)}; }),
+          _joined(graph, number, number),
+          _counting(graph, flow::serial, [&sum](const halves& each) {
+              sum += std::get<0>(each).yes && std::get<1>(each).yes;
+              return node_of_done();
+          }) {
+        flow::make_edge(_fizzing, flow::input_port<0>(_joined));
+        flow::make_edge(_buzzing, flow::input_port<1>(_joined));
+        flow::make_edge(_joined, _counting);
+    }
+    template <typename From, typename To>
+    void connect(From& from, To& to) {
+        flow::make_edge(from, _fizzing);
+        flow::make_edge(from, _buzzing);
+        flow::make_edge(_counting, to);
+    }
+
+  private:
+    using halves = std::tuple<half, half>;
+    static constexpr auto number = [](const half& each) { return each.number; };
+
+    flow::function_node<T, half> _fizzing;
+    flow::function_node<T, half> _buzzing;
+    flow::join_node<halves, flow::key_matching<std::int64_t>> _joined;
+    flow::function_node<halves, node_of_done> _counting;
+};
+
 template <typename T>
 double graph_of(const topology& what, std::int64_t count, std::size_t capacity,
                 const std::vector<int>& cpus) {
@@ -181,14 +215,8 @@ double graph_of(const topology& what, std::int64_t count, std::size_t capacity,
                 }));
         };
         using step = flow::function_node<T, T>;
-        using check_step = flow::function_node<T, half>;
-        using halves = std::tuple<half, half>;
-        using pairs = flow::join_node<halves, flow::key_matching<std::int64_t>>;
-        const auto number = [](const half& each) { return each.number; };
         std::optional<step> adding, multiplying;
-        std::optional<check_step> fizzing, buzzing;
-        std::optional<pairs> joined;
-        std::optional<flow::function_node<halves, node_of_done>> counting;
+        std::optional<diamond<T>> halves;
         // Of several consumers of an element the last one that has it gives its place back.
         flow::continue_node<node_of_done> freed(graph, static_cast<int>(0),
                                                 [](node_of_done done) { return done; });
@@ -200,21 +228,8 @@ double graph_of(const topology& what, std::int64_t count, std::size_t capacity,
             flow::make_edge(*adding, *multiplying);
             flow::make_edge(*multiplying, *last[0]);
         } else if (what.kind == topology::form::diamond) {
-            fizzing.emplace(graph, flow::serial,
-                            [](const T& each) { return half{number_of(each), fizz(each)}; });
-            buzzing.emplace(graph, flow::serial,
-                            [](const T& each) { return half{number_of(each), buzz(each)}; });
-            joined.emplace(graph, number, number);
-            counting.emplace(graph, flow::serial, [&](const halves& each) {
-                sums[0].value += std::get<0>(each).yes && std::get<1>(each).yes;
-                return node_of_done();
-            });
-            flow::make_edge(limit, *fizzing);
-            flow::make_edge(limit, *buzzing);
-            flow::make_edge(*fizzing, flow::input_port<0>(*joined));
-            flow::make_edge(*buzzing, flow::input_port<1>(*joined));
-            flow::make_edge(*joined, *counting);
-            flow::make_edge(*counting, freed);
+            halves.emplace(graph, sums[0].value);
+            halves->connect(limit, freed);
         } else {
             for (unsigned k = 0; k < what.consumers; ++k) {
                 sum_up(k);

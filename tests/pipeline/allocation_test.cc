@@ -120,6 +120,8 @@ TEST_CASE("filters and flat maps of views allocate nothing once they are warm") 
         flat_map([](const std::int64_t& each) { return std::views::iota(each, each + 2); }));
 }
 
+// AddressSanitizer sees each block: there the pool keeps none.
+#if !defined(__has_feature) || !__has_feature(address_sanitizer)
 TEST_CASE("futures allocate nothing once they are warm: their frames go round") {
     const auto later = [](const std::int64_t& each) -> future<std::int64_t> {
         const std::int64_t kept = each;
@@ -128,3 +130,4 @@ TEST_CASE("futures allocate nothing once they are warm: their frames go round") 
     };
     allocates_nothing(map_async(8, later) >> map_unordered(4, later));
 }
+#endif

@@ -7,7 +7,6 @@
 
 #include <weir/core/coroutine.hh>
 #include <weir/core/error.hh>
-#include <weir/core/sleep.hh>
 #include <weir/pipeline/pipeline.hh>
 
 using namespace weir;
