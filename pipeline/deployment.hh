@@ -44,6 +44,8 @@ class deployment {
     /// Waits for the end of every stage and frees all rings.
     /// fails    as the element that comes first of those that failed, or as the sink did
     future<> join();
+    /// Whether join() has seen the end of every stage, even if it failed.
+    bool joined() const noexcept { return _joined; }
     /// The source gives no more; what it gave still comes out.
     future<> stop();
     /// The source gives nothing until resume(); what it gave still comes out.

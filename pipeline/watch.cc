@@ -28,8 +28,10 @@ future<> watcher::start() {
 future<> watcher::stop() {
     if (_loop) {
         _stopping.request();
-        co_await std::move(*_loop);
+        // A look may have failed: we have stopped all the same.
+        future<> ended = std::move(*_loop);
         _loop.reset();
+        co_await std::move(ended);
         co_await look();
     }
 }
@@ -75,33 +77,45 @@ future<> watchers::start() {
 
 future<> watchers::stop() {
     _shown = {};
-    if (_progress) {
-        co_await _progress->stop();
+    future<> told = _progress ? _progress->stop() : make_ready_future();
+    future<> written = _recorder ? stop_recorder() : make_ready_future();
+    co_await when_all_succeed(std::move(told), std::move(written));
+}
+
+future<> watchers::stop_recorder() {
+    co_await _recorder->stop();
+    co_await _recorder->write(_how.record);
+}
+
+namespace {
+
+// What watches is there before the first element.
+future<> begin(deployment& run, std::optional<watchers>& all, watching how) {
+    all.emplace(run, std::move(how));
+    co_await all->start();
+    co_await run.resume();
+}
+
+}  // namespace
+
+future<> join_watched(deployment& run, watching how) {
+    std::optional<watchers> all;
+    future<> begun = begin(run, all, std::move(how));
+    co_await settled(begun);
+    if (begun.failed()) {
+        co_await run.stop();
     }
-    if (_recorder) {
-        co_await _recorder->stop();
-        co_await _recorder->write(_how.record);
-    }
+    future<> joined = run.join();
+    co_await settled(joined);
+    future<> stopped = all ? all->stop() : make_ready_future();
+    // The run's own failure tells more than those of who watched it.
+    co_await when_all_succeed(std::move(begun), std::move(joined), std::move(stopped));
 }
 
 future<> run_watched(program what, deploy_options options, watching how) {
-    // What watches is there before the first element.
     options.paused = true;
     const auto run = co_await deploy(std::move(what), std::move(options));
-    watchers all(*run, std::move(how));
-    co_await all.start();
-    co_await run->resume();
-    future<> joined = run->join();
-    co_await settled(joined);
-    future<> stopped = all.stop();
-    co_await settled(stopped);
-    // The run's own failure tells more.
-    if (joined.failed()) {
-        std::move(stopped).ignore();
-        std::rethrow_exception(joined.take_failure());
-    }
-    joined.take();
-    stopped.take();
+    co_await join_watched(*run, std::move(how));
 }
 
 }  // namespace weir::pipeline

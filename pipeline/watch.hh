@@ -25,9 +25,11 @@ class watcher {
             std::function<void(moment)> look);
     ~watcher();
 
-    /// Ready after a first look; goes on until stop() or until all stages are over.
+    /// Ready after a first look; goes on until stop(), or until all stages are over or a look
+    /// fails. fails    as the first look did; later ones are told by stop()
     future<> start();
     /// Takes a last look. The deployment may have been joined before.
+    /// fails    as a look did; it has stopped all the same
     future<> stop();
 
     duration period() const noexcept { return _period; }
@@ -135,11 +137,14 @@ class watchers {
 
     /// Ready when all have had a first look; a deployment that is paused until then is seen whole.
     future<> start();
-    /// Takes a last look, after join() or before it, and writes the recording.
-    /// fails    as recorder::write() does
+    /// Takes a last look, after join() or before it, and writes the recording. To be called when
+    /// start() has failed, too: others may have begun before.
+    /// fails    as a look did, or as recorder::write() does; all have stopped all the same
     future<> stop();
 
   private:
+    future<> stop_recorder();
+
     deployment& _of;
     const watching _how;
     std::unique_ptr<recorder> _recorder;
@@ -147,7 +152,13 @@ class watchers {
     watch_board::shown _shown;
 };
 
+/// Resumes a deployment that is paused and waits for its end while people watch. If it can't be
+/// watched from the beginning it is stopped; in the end it is joined, whatever fails.
+/// fails    as the first look did; as deployment::join() does; as watchers::stop() does
+future<> join_watched(deployment& run, watching how);
+
 /// Deploys a program and waits for its end, as run() does, while people watch.
+/// fails    as deploy() and join_watched() do
 future<> run_watched(program what, deploy_options options, watching how);
 
 }  // namespace weir::pipeline

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <support/pipeline_app.hh>
 
-#include <memory>
-
 #include <CLI/CLI.hpp>
 
 #include <weir/core/coroutine.hh>
@@ -42,31 +40,16 @@ future<bool> run_to_end(pipeline::program what, const pipeline_options& options)
     pipeline::deploy_options how = options.deploy;
     how.paused = true;  // until who watches is there
     const auto deployed = co_await pipeline::deploy(std::move(what), std::move(how));
-    std::unique_ptr<pipeline::recorder> tape;
-    if (!options.watch.record.empty()) {
-        tape = std::make_unique<pipeline::recorder>(*deployed, options.watch.recording);
-        co_await tape->start();
-    }
-    co_await deployed->resume();
-    bool over = false;
     bool early = false;
     auto stopping = own.until_stop().then([&] {
-        early = !over;
+        early = !deployed->joined();
         return deployed->stop();
     });
     // The stop must not come later than the deployment's end: without a signal, we ask ourselves.
-    auto joined = deployed->join().finally([&] {
-        over = true;
+    co_await pipeline::join_watched(*deployed, options.watch).finally([&] {
         own.request_stop();
+        return std::move(stopping);
     });
-    auto ended = std::move(joined).finally([&] { return std::move(stopping); });
-    if (tape) {
-        ended = std::move(ended).finally([&] { return tape->stop(); });
-    }
-    co_await std::move(ended);
-    if (tape) {
-        co_await tape->write(options.watch.record);
-    }
     co_return !early;
 }
 

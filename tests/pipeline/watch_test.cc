@@ -455,6 +455,103 @@ TEST_CASE("a watched run that fails says so, and leaves its recording all the sa
     });
 }
 
+namespace {
+
+/// What people can't be shown.
+struct unprintable {
+    int number = 0;
+};
+
+/// A progress line whose n-th line can't be written.
+progress_options failing_at(unsigned line, std::string why) {
+    return {.period = std::chrono::milliseconds(2),
+            .write = [line, why, seen = 0U](std::string_view) mutable {
+                if (++seen == line) {
+                    throw std::runtime_error(why);
+                }
+            }};
+}
+
+future<std::string> failure_of(future<> of) {
+    try {
+        co_await std::move(of);
+    } catch (const std::runtime_error& failure) {
+        co_return failure.what();
+    }
+    co_return "";
+}
+
+}  // namespace
+
+template <>
+struct weir::pipeline::printer<unprintable> {
+    static void print(const unprintable& each, std::string&) {
+        throw std::runtime_error("unprintable " + std::to_string(each.number));
+    }
+};
+
+TEST_CASE("a run whose watcher can't even begin to look is stopped and joined") {
+    on_both(
+        [](host&) -> future<> {
+            std::vector<int> out;
+            const std::string file = file_of("unseen.svg");
+            co_await weir::io::make_directories(std::filesystem::path(file).parent_path());
+            // The recorder has begun when the progress line fails.
+            CHECK(co_await failure_of(
+                      run_watched(three_stages(out, 50), {},
+                                  {.record = file, .progress = failing_at(1, "full")})) == "full");
+            CHECK(out.empty());
+        },
+        2);
+}
+
+TEST_CASE("a look that fails in the middle of a run is told at its end, and stops nobody else") {
+    on_both(
+        [](host&) -> future<> {
+            std::vector<int> out;
+            const std::string file = file_of("half_seen.svg");
+            co_await weir::io::make_directories(std::filesystem::path(file).parent_path());
+            std::filesystem::remove(file);  // of an earlier run, unless simulated
+            CHECK(co_await failure_of(
+                      run_watched(three_stages(out, 50), {},
+                                  {.record = file, .progress = failing_at(3, "full")})) == "full");
+            CHECK(out.size() == 50);
+            CHECK(co_await weir::io::exists(file));
+        },
+        2);
+}
+
+TEST_CASE("elements that can't be printed fail the recording, not the run") {
+    on_both(
+        [](host&) -> future<> {
+            std::size_t count = 0;
+            auto unseen = from_list(numbers(50)) >> map([](int i) { return unprintable{i}; }) >>
+                          map_async(4,
+                                    [](const unprintable& each) -> future<unprintable> {
+                                        co_await sleep_for(std::chrono::milliseconds(1));
+                                        co_return each;
+                                    }) >>
+                          for_each([&count](const unprintable&) { ++count; });
+            const std::string why = co_await failure_of(
+                run_watched(std::move(unseen), {.capacity = 4},
+                            {.record = file_of("unprintable.svg"), .recording = {.elements = 2}}));
+            CHECK(has(why, "unprintable "));
+            CHECK(count == 50);
+        },
+        2);
+}
+
+TEST_CASE("of a run that fails and a watcher that does, the run tells why") {
+    on_both([](host&) -> future<> {
+        CHECK(co_await failure_of(run_watched(from_list(numbers(50)) >> slowly(1) >> map([](int i) {
+                                                  return i < 40 ? i
+                                                                : throw std::runtime_error("forty");
+                                              }) >>
+                                                  discard(),
+                                              {}, {.progress = failing_at(2, "full")})) == "forty");
+    });
+}
+
 TEST_CASE("nobody reads a clock for a run that nobody watches") {
     on_simulator(
         [](host&) -> future<> {
