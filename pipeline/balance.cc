@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include <fmt/format.h>
+
 #include <weir/core/assert.hh>
 #include <weir/core/error.hh>
 
@@ -11,17 +13,27 @@ namespace weir::pipeline {
 
 namespace {
 
-/// What each stage used for all its elements, in nanoseconds, by its number before fusion.
+/// What a stage used for all its elements, in nanoseconds.
+double cost_of(const stage_plan& planned, const stage_counters& counted) {
+    if (counted.elements == 0) {
+        return 0;
+    }
+    if (counted.sampled_elements == 0) {
+        throw error(
+            "balance",
+            fmt::format("{}: none of its {} elements was timed", planned.name, counted.elements),
+            errc::malformed);
+    }
+    return static_cast<double>(counted.service.count()) * static_cast<double>(counted.elements) /
+           static_cast<double>(counted.sampled_elements);
+}
+
+/// What each stage used, by its number before fusion.
 std::vector<double> costs_of(const plan& laid, const std::vector<stage_sample>& measured) {
     std::vector<double> costs;
     for (const stage_sample& each : measured) {
         const std::vector<unsigned>& numbers = laid.stages[each.stage].numbers;
-        const stage_counters& counted = each.counted;
-        const double whole = counted.sampled_elements == 0
-                                 ? 0
-                                 : static_cast<double>(counted.service.count()) *
-                                       static_cast<double>(counted.elements) /
-                                       static_cast<double>(counted.sampled_elements);
+        const double whole = cost_of(laid.stages[each.stage], each.counted);
         for (const unsigned number : numbers) {
             costs.resize(std::max<std::size_t>(costs.size(), number + std::size_t{1}));
             costs[number] = whole / static_cast<double>(numbers.size());
@@ -63,7 +75,10 @@ placement balance(const plan& laid, const std::vector<stage_sample>& measured, u
             *std::ranges::max_element(costs) <= middle && fill(costs, middle).back() < shards;
         (fits ? enough : too_little) = middle;
     }
-    return {.how = placement::policy::listed, .shards = fill(costs, enough)};
+    placement where = laid.options.where;
+    where.how = placement::policy::listed;
+    where.shards = fill(costs, enough);
+    return where;
 }
 
 }  // namespace weir::pipeline

@@ -12,10 +12,13 @@ namespace weir::pipeline {
 /// allows.
 /// laid      how the program was laid out when it was measured; the parts of a fused stage count
 ///           as equals, so measure with deploy_options::fuse off
-/// measured  deployment::sample() of that run, taken at least twice: stages are timed between
+/// measured  deployment::sample() of that run, taken at least twice: stages are timed between. Of
+///           a map_async only the starting of its futures is timed, not what they do later
 /// shards    that may be used, 1 or more
-/// returns   a list for deploy_options::where, for the same program
-/// fails     weir::error malformed if no stage was timed
+/// returns   a list for deploy_options::where, for the same program. Its base and what it places by
+///           name stay as they were: names go before the list, which takes no account of them
+/// fails     weir::error malformed if a stage handled elements and was never timed (it is named),
+///           or if none was
 placement balance(const plan& laid, const std::vector<stage_sample>& measured, unsigned shards);
 
 }  // namespace weir::pipeline

@@ -76,6 +76,37 @@ TEST_SUITE("pipeline/balance") {
         CHECK(balance(fused, samples({0, 30, 0}), 3).shards == shards{0, 0, 1, 2, 2});
     }
 
+    TEST_CASE("a stage that worked and was never timed is named, one without elements is free") {
+        auto measured = samples({1, 10, 1, 10, 1});
+        measured[3].counted.sampled_elements = 0;
+        measured[3].counted.service = {};
+        const plan unfused = laid(false);
+        CHECK(
+            why_not([&] {
+                balance(unfused, measured, 2);
+            }).find("balance " + unfused.stages[3].name + ": none of its 100 elements was timed") ==
+            0);
+        measured[3].counted.elements = 0;
+        CHECK(balance(unfused, measured, 2).shards == shards{0, 0, 1, 1, 1});
+    }
+
+    TEST_CASE("what was placed by name stays there") {
+        std::vector<int> unused;
+        const auto described = [&] {
+            return from_list(std::vector<int>{1, 2}) >>
+                   named("here", map([](int i) { return i; })) >> collect(unused);
+        };
+        const plan first = lay_out(described(), {.where = {.base = 1, .named = {{"here", 3}}}}, 4);
+        const placement where = balance(first, samples({1, 1, 1}), 2);
+        CHECK(where.base == 1);
+        CHECK(where.shards == shards{0, 0, 1});
+        const plan again = lay_out(described(), {.where = where}, 4);
+        REQUIRE(again.stages.size() == 3);
+        CHECK(again.stages[0].shard == 0);
+        CHECK(again.stages[1].shard == 3);
+        CHECK(again.stages[2].shard == 1);
+    }
+
     TEST_CASE("what was not timed can't be balanced, and a list must fit its program") {
         CHECK(why_not([] {
                   balance(laid(false), samples({0, 0, 0, 0, 0}), 2);
