@@ -3,8 +3,10 @@
 
 #include <concepts>
 #include <functional>
+#include <limits>
 #include <ranges>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -24,6 +26,11 @@ struct unordered {
 };
 
 namespace detail {
+
+/// Looks at a number that a pipeline is described with.
+/// word     the one that it belongs to
+/// fails    weir::error malformed unless it is 1..most
+void check_range(std::string_view word, std::string_view what, std::size_t value, std::size_t most);
 
 template <typename A, typename Function>
 using given = std::decay_t<std::invoke_result_t<Function&, ref<A>>>;
@@ -185,8 +192,10 @@ auto flat_map(Function function) {
 }
 
 /// Vectors of `size` elements; the last may be shorter.
+/// fails    weir::error malformed if size is 0
 inline auto window(std::size_t size) {
-    return untyped{[size = std::max<std::size_t>(size, 1)]<typename A>() {
+    detail::check_range("window", "size", size, std::numeric_limits<std::size_t>::max());
+    return untyped{[size]<typename A>() {
         using B = std::vector<A>;
         node graph = detail::work<A, B>("window");
         graph.fuses = false;
@@ -207,10 +216,13 @@ inline auto window(std::size_t size) {
     }};
 }
 
-/// What the futures of `function` give, in the order of the elements, with up to `window` (at
-/// most max_batch, and the capacity of the rings) of them under way.
+/// What the futures of `function` give, in the order of the elements, with up to `window` of them
+/// under way, and no more than the rings have room for.
+/// window   1..max_batch
+/// fails    weir::error malformed if window is none of those
 template <typename Function>
 auto map_async(std::size_t window, Function function) {
+    detail::check_range("map_async", "window", window, max_batch);
     return untyped{[window, function]<typename A>() {
         static_assert(detail::check_takes<A, Function>());
         using F = std::invoke_result_t<Function&, ref<A>>;
@@ -220,9 +232,9 @@ auto map_async(std::size_t window, Function function) {
         node graph = detail::work<A, B>("map_async");
         graph.kind = node::form::async;
         graph.fuses = false;
-        graph.window = std::max<std::size_t>(window, 1);
-        graph.make_async = [function, under_way = graph.window] {
-            return std::make_unique<detail::map_async_kernel<A, B, Function>>(function, under_way);
+        graph.window = window;
+        graph.make_async = [function, window] {
+            return std::make_unique<detail::map_async_kernel<A, B, Function>>(function, window);
         };
         return detail::make_pipe<A, B, traits{}>(
             std::move(graph), detail::make_model<A, B>([function](listed<A> in) {
@@ -235,6 +247,7 @@ auto map_async(std::size_t window, Function function) {
 /// nobody up.
 template <typename Function>
 auto map_unordered(std::size_t window, Function function) {
+    detail::check_range("map_unordered", "window", window, max_batch);
     return untyped{[window, function]<typename A>() {
         const auto ordered = map_async(window, function).template of<A>();
         node graph = *ordered.graph();

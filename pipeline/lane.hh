@@ -9,6 +9,9 @@ namespace weir::pipeline {
 /// picked elements needs a pointer each.
 inline constexpr std::size_t max_batch = 256;
 
+/// The most elements of a ring that can be asked for, and of what is dealt in a row.
+inline constexpr std::size_t max_capacity = std::size_t{1} << 32;
+
 /// Where the elements of one column of a batch lie: side by side in a ring, or each somewhere.
 struct lane {
     const std::byte* base = nullptr;           ///< of element 0, unless picked

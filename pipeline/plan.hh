@@ -26,9 +26,6 @@ struct placement {
     std::map<std::string, shard_id> named{};
 };
 
-/// The most elements of a ring that can be asked for.
-inline constexpr std::size_t max_capacity = std::size_t{1} << 32;
-
 /// How a program is laid out on a host.
 struct deploy_options {
     placement where{};

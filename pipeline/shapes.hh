@@ -193,11 +193,13 @@ auto merge(const P& left, const Q& right) {
 
 /// N copies of a pipeline; element i goes to copy (i / block) % N. Copy k runs on shard
 /// (base + k) mod shards: of two, the even elements on one core and the odd ones on the other.
-/// block    elements that go to a copy in a row: more share cache lines less
+/// block    elements that go to a copy in a row, 1..max_capacity: more share cache lines less
+/// fails    weir::error malformed if block is none of those
 template <std::size_t N, combinator P>
 auto shard(const P& what, std::size_t block = 1) {
     static_assert(N >= 1 && N <= 256, "1 to 256 copies");
-    return untyped{[what, block = std::max<std::size_t>(block, 1)]<typename A>() {
+    detail::check_range("shard", "block", block, max_capacity);
+    return untyped{[what, block]<typename A>() {
         const auto& f = what.template of<A>();
         using B = typename std::decay_t<decltype(f)>::result;
         constexpr traits kept = std::decay_t<decltype(f)>::kept;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <string>
+#include <string_view>
 
 #include <doctest/doctest.h>
 #include <tests/support/both.hh>
 
+#include <weir/core/error.hh>
 #include <weir/core/sleep.hh>
 #include <weir/pipeline/pipeline.hh>
 
@@ -279,4 +282,53 @@ TEST_CASE("what fails beside a stage fails the stream, after what came before") 
         CHECK(co_await told(from_list(numbers(1)) >> id() >> discard(),
                             {.capacity = ~std::size_t{0}}) != "");
     });
+}
+
+namespace {
+
+template <typename Fn>
+std::string refused(Fn describe) {
+    try {
+        describe();
+    } catch (const weir::error& failure) {
+        return failure.is(weir::errc::malformed) ? failure.what() : "";
+    }
+    return "";
+}
+
+}  // namespace
+
+TEST_CASE("numbers that a pipeline is described with are refused where they are out of range") {
+    const auto is = [](const std::string& text, std::string_view begin) {
+        return text.starts_with(begin);
+    };
+    const auto same = map([](int i) { return i; });
+    const auto later = [](int i) { return weir::make_ready_future<int>(i); };
+    CHECK(is(refused([&] { shard<2>(same, 0); }), "shard block 0, not 1 to 4294967296"));
+    CHECK(is(refused([&] { shard<2>(same, max_capacity + 1); }), "shard block 4294967297, not"));
+    CHECK(is(refused([&] { map_async(0, later); }), "map_async window 0, not 1 to 256"));
+    CHECK(is(refused([&] { map_async(max_batch + 1, later); }), "map_async window 257, not"));
+    CHECK(is(refused([&] { map_unordered(0, later); }), "map_unordered window 0, not 1 to 256"));
+    CHECK(is(refused([&] { map_unordered(~std::size_t{0}, later); }),
+             "map_unordered window 18446744073709551615, not"));
+    CHECK(is(refused([&] { window(0); }), "window size 0, not"));
+}
+
+TEST_CASE("the largest block and the largest window do what they say") {
+    on_both(
+        [](host&) -> future<> {
+            const auto described =
+                describe<int>(shard<2>(map([](int i) { return i + 1; }), max_capacity) >>
+                              map_async(max_batch, [](int i) -> future<int> {
+                                  co_await sleep_for(std::chrono::microseconds(i % 7));
+                                  co_return i;
+                              }));
+            std::vector<int> out;
+            co_await run(from_list(numbers(1000)) >> described >> collect(out), {.capacity = 512});
+            REQUIRE(out.size() == 1000);
+            CHECK(out.front() == 1);
+            CHECK(out.back() == 1000);
+            CHECK(std::ranges::is_sorted(out));
+        },
+        2);
 }
