@@ -18,17 +18,19 @@ async_stage::async_stage(const stage_plan& planned, const deploy_options& option
       _flights(std::min(planned.nodes.front()->window, max_batch)) {}
 
 stage::progress async_stage::step() {
+    if (looks_around()) {
+        _out.reclaim();  // and so sees who has left
+    }
     const bool settled = settle();
-    const bool wanted = !_failed && !_out.abandoned();
-    const bool begun = wanted && begin();
+    const bool begun = wanted() && begin();
     if (settled || begun) {
         return progress::moved;
     }
     if (_pending != 0) {
         return progress::waiting;
     }
-    if (!wanted || (_in->ready(1) == 0 && _in->ended())) {
-        if (wanted) {
+    if (!wanted() || (_in->ready(1) == 0 && _in->ended())) {
+        if (wanted()) {
             _failure = _in->failure();
         }
         // Elements after a failure were made, and nobody will see them.
@@ -41,8 +43,12 @@ stage::progress async_stage::step() {
         _out.close(std::move(_failure));
         return progress::ended;
     }
-    _out.reclaim();
     return progress::waiting;
+}
+
+// Once nobody wants more, nobody ever will.
+bool async_stage::wanted() noexcept {
+    return !_failed && !_out.abandoned();
 }
 
 // Begins with elements while the window, the input and the output allow it.
@@ -52,7 +58,7 @@ bool async_stage::begin() {
         ++_counters.blocked;
         return false;
     }
-    const std::size_t seen = _in->refresh(_flights.size());
+    const std::size_t seen = _in->see(_flights.size(), true);
     if (seen <= under_way) {
         ++_counters.starved;
         return false;
@@ -88,7 +94,11 @@ bool async_stage::settle() {
         if (_ordered) {
             _out.publish(done);
         }
-        _in->release(done);
+        // Unless begin() looks again the view won't know where the next ones lie: then all go
+        // back in the end, when no future looks at one.
+        if (wanted()) {
+            _in->release(done);
+        }
         _oldest += done;
         ++_counters.batches;
     }

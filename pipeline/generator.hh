@@ -178,6 +178,35 @@ auto from_generator(Make make) {
         "generator", [make] { return std::make_unique<detail::generator_source<T, Make>>(make); }};
 }
 
+namespace detail {
+
+/// A range and how far it was gone through.
+template <typename Range>
+class range_place {
+  public:
+    explicit range_place(const Range& range) : _range(range) {}
+    range_place(const range_place&) = delete;
+    range_place& operator=(const range_place&) = delete;
+
+    std::optional<std::ranges::range_value_t<Range>> next() {
+        if (!_at) {
+            _at.emplace(std::ranges::begin(_range));
+        } else if (*_at != std::ranges::end(_range)) {
+            ++*_at;
+        }
+        if (*_at == std::ranges::end(_range)) {
+            return std::nullopt;
+        }
+        return **_at;
+    }
+
+  private:
+    Range _range;
+    std::optional<std::ranges::iterator_t<Range>> _at;
+};
+
+}  // namespace detail
+
 /// The elements of a range, one after the other, each made when there is room for it; the range
 /// may have no end. Its copies must be as good as it is: a view of something that stays, or a
 /// container.
@@ -185,18 +214,13 @@ template <std::ranges::input_range Range>
     requires std::copy_constructible<Range>
 auto from_range(Range range) {
     using T = std::ranges::range_value_t<Range>;
-    auto next = [range = std::move(range),
-                 at = std::optional<std::ranges::iterator_t<Range>>()]() mutable {
-        if (!at) {
-            at.emplace(std::ranges::begin(range));
-        } else if (*at != std::ranges::end(range)) {
-            ++*at;
-        }
-        return *at == std::ranges::end(range) ? std::optional<T>() : std::optional<T>(**at);
-    };
-    source_of<T> source = generate(std::move(next));
-    source.name = "range";
-    return source;
+    return source_of<T>{
+        "range", [range = std::move(range)] {
+            // In a place of its own: its iterator may point into it.
+            auto own = std::make_unique<detail::range_place<Range>>(range);
+            auto next = [own = std::move(own)] { return own->next(); };
+            return std::make_unique<detail::calling_source<T, decltype(next)>>(std::move(next));
+        }};
 }
 
 }  // namespace weir::pipeline

@@ -47,15 +47,16 @@ class dealt_view final : public view {
     dealt_view(views of, std::size_t columns, dealing deal)
         : view(columns), _of(std::move(of)), _deal(deal), _lanes(_of, columns) {}
 
-    std::size_t ready(std::size_t max) override {
-        max = std::min(max, _deal.side_by_side(_position, max));
+    std::size_t see(std::size_t max, bool fresh) override {
+        // Who wants all that there is looks past the end of a block.
+        max = fresh ? max : _deal.side_by_side(_position, max);
         std::size_t count = max;
         // All are asked, whatever the first ones say: one that isn't next may have to pass over
         // elements of a ring that the one that is next waits for.
         for (std::size_t part = 0; part < _of.size(); ++part) {
             const std::size_t before = _deal.before(part, _position);
             const std::size_t wanted = _deal.before(part, _position + max) - before;
-            const std::size_t there = _of[part]->ready(std::max<std::size_t>(wanted, 1));
+            const std::size_t there = _of[part]->see(std::max<std::size_t>(wanted, 1), fresh);
             if (there < wanted) {
                 count = std::min(count, _deal.place(part, before + there) - _position);
             }
@@ -127,8 +128,8 @@ class merged_view final : public view {
           _tag_lanes(_tags->columns()),
           _lanes(_of, columns) {}
 
-    std::size_t ready(std::size_t max) override {
-        const std::size_t tags = _tags->ready(max);
+    std::size_t see(std::size_t max, bool fresh) override {
+        const std::size_t tags = _tags->see(max, fresh);
         if (tags != 0) {
             _tags->gather(tags, _tag_lanes.data());
         }
@@ -137,7 +138,7 @@ class merged_view final : public view {
         for (std::size_t i = 0; i < tags; ++i) {
             const std::size_t from = branch(i);
             if (_available[from] == unknown) {
-                _available[from] = _of[from]->ready(tags);
+                _available[from] = _of[from]->see(tags, fresh);
             }
             if (_used[from]++ == _available[from]) {
                 return i == 0 ? none() : i;

@@ -8,7 +8,8 @@
 #include <weir/pipeline/combinators.hh>
 
 // What happens when the function of a stage throws. By default the stream ends there, with what
-// came before. These words wrap one stage: a map, fold or filter.
+// came before. These words wrap one stage: a map, or a fold to
+// begin anew.
 namespace weir::pipeline {
 
 namespace detail {
@@ -126,6 +127,9 @@ auto retry(unsigned times, const P& what) {
         using pipe_type = std::decay_t<decltype(p)>;
         static_assert(pipe_type::kept.yields == rate::one,
                       "rate: retry is for stages of one out for one in");
+        static_assert(!pipe_type::kept.stateful,
+                      "state: what a fold changed before it failed would stay when it is retried; "
+                      "restart begins anew");
         detail::assert_one_stage(*p.graph());
         node graph = *p.graph();
         graph.make = [times, inner = p.graph()] {
@@ -145,6 +149,9 @@ auto skip(const P& what, Letter letter) {
         using B = typename pipe_type::result;
         static_assert(pipe_type::kept.yields == rate::one,
                       "rate: skip is for stages of one out for one in");
+        static_assert(!pipe_type::kept.stateful,
+                      "state: what a fold changed before it failed would stay when the element is "
+                      "skipped; restart begins anew");
         static_assert(std::is_invocable_v<Letter&, ref<A>, const std::exception_ptr&>,
                       "the sink for dead letters takes an element and a std::exception_ptr");
         detail::assert_one_stage(*p.graph());
@@ -152,8 +159,7 @@ auto skip(const P& what, Letter letter) {
         graph.make = [letter, inner = p.graph()] {
             return std::make_unique<detail::skipping_kernel<A, Letter>>(*inner, letter);
         };
-        return detail::make_pipe<A, B,
-                                 traits{.yields = rate::any, .stateful = pipe_type::kept.stateful}>(
+        return detail::make_pipe<A, B, traits{.yields = rate::any}>(
             std::move(graph), detail::make_model<A, B>([f = p.meaning()](listed<A> in) {
                 return detail::model_skip<A, B>(f, std::move(in));
             }));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include <weir/core/assert.hh>
 #include <weir/pipeline/view.hh>
 
 namespace weir::pipeline {
@@ -32,14 +33,16 @@ std::size_t ring_view::count_mine(std::size_t seen) const noexcept {
                : _deal.before(_which, static_cast<std::size_t>(_next) + seen) - _taken;
 }
 
-std::size_t ring_view::ready(std::size_t max) {
-    // Everything that is seen, not `max` of it: between our elements lie those of others.
-    const std::size_t seen = _gate.read(_deal.parts == 1 ? max : _capacity).count;
-    return std::min(count_mine(seen), _deal.side_by_side(static_cast<std::size_t>(_next), max));
-}
-
-std::size_t ring_view::refresh(std::size_t max) {
-    return std::min(count_mine(_gate.refresh()), max);
+std::size_t ring_view::see(std::size_t max, bool fresh) {
+    if (fresh) {
+        _shown = std::min(count_mine(_gate.refresh()), max);
+    } else {
+        // Everything that is seen, not `max` of it: between our elements lie those of others.
+        const std::size_t seen = _gate.read(_deal.parts == 1 ? max : _capacity).count;
+        _shown =
+            std::min(count_mine(seen), _deal.side_by_side(static_cast<std::size_t>(_next), max));
+    }
+    return _shown;
 }
 
 void ring_view::gather(std::size_t n, lane* into) {
@@ -64,6 +67,8 @@ void ring_view::gather(std::size_t n, lane* into) {
 
 void ring_view::release(std::size_t n) {
     if (n != 0) {
+        WEIR_ASSERT(n <= _shown);
+        _shown = 0;
         _next = place(n);
         _taken += n;
         _gate.release_to(_next);

@@ -12,7 +12,7 @@ namespace weir::pipeline {
 
 stage::stage(const stage_plan& planned, const deploy_options& options)
     : _planned(planned),
-      _batch(std::min<std::size_t>(options.batch, 64)),
+      _batch(std::min(options.batch, first_batch)),
       _batch_most(options.batch),
       _polls_max(options.polls),
       _until_ended(_ended.get_future()) {}
@@ -69,7 +69,7 @@ void stage::work() noexcept {
     bool news = false;  // that neighbours were not told
     progress last = progress::moved;
     unsigned batches = 0;
-    const bool timed = _counters.runs % tuned_runs == 0;  // the clock costs time
+    const bool timed = _counters.runs < tuned_at_first || _counters.runs % tuned_runs == 0;
     instant began{};
     while (last == progress::moved) {
         last = step();
@@ -119,7 +119,8 @@ void stage::tune_batch(duration each) noexcept {
     if (each < batch_min) {
         _batch = std::min(_batch * 2, _batch_most);
     } else if (each > batch_max) {
-        _batch = std::max<std::size_t>(_batch / 2, 1);
+        const auto times = static_cast<std::size_t>(each / batch_max) + 1;
+        _batch = std::max<std::size_t>(_batch / times, 1);
     }
 }
 
@@ -267,6 +268,9 @@ stage::progress source_stage::step() {
         return end(std::move(_failure));
     }
     if (_paused) {
+        if (looks_around()) {
+            _out.reclaim();
+        }
         return progress::waiting;
     }
     const std::size_t room = _out.claim(_batch, _slots.data());
@@ -303,7 +307,8 @@ stage::progress source_stage::step() {
 stage::progress source_stage::end(std::exception_ptr failure) {
     _failure = std::move(failure);
     _closing = true;
-    return wait_for([this] { return _source->close(); });
+    wait_for([this] { return _source->close(); });
+    return progress::moved;  // neighbours should know now what came last
 }
 
 sink_stage::sink_stage(const stage_plan& planned, const deploy_options& options,
@@ -346,7 +351,8 @@ stage::progress sink_stage::end(std::exception_ptr failure) {
     _in->leave();
     _failure = std::move(failure);
     _closing = true;
-    return wait_for([this] { return _sink->close(); });
+    wait_for([this] { return _sink->close(); });
+    return progress::moved;  // who writes should know now that we left
 }
 
 }  // namespace weir::pipeline

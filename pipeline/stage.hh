@@ -123,7 +123,11 @@ class stage : public task {
     static constexpr duration batch_min = std::chrono::microseconds(4);
     static constexpr duration batch_max = std::chrono::microseconds(32);
 
-    static constexpr unsigned tuned_runs = 8;  // one in so many is timed for it
+    // Small at first: nobody knows yet how long an element takes.
+    static constexpr std::size_t first_batch = 8;
+    // The clock costs time: the first runs are timed, then one in so many.
+    static constexpr unsigned tuned_at_first = 16;
+    static constexpr unsigned tuned_runs = 8;
 
     struct remote_shard {
         shard_id shard;
@@ -191,6 +195,7 @@ class async_stage final : public producing_stage, async_results {
     const slot_lane* place(std::size_t ticket) noexcept override;
     void completed(std::size_t ticket, std::exception_ptr fail) noexcept override;
 
+    bool wanted() noexcept;
     bool begin();
     bool settle();
 

@@ -18,8 +18,7 @@ class slice_view final : public view {
     slice_view(std::unique_ptr<view> of, std::size_t first, std::size_t columns)
         : view(columns), _of(std::move(of)), _first(first), _lanes(_of->columns()) {}
 
-    std::size_t ready(std::size_t max) override { return _of->ready(max); }
-    std::size_t refresh(std::size_t max) override { return _of->refresh(max); }
+    std::size_t see(std::size_t max, bool fresh) override { return _of->see(max, fresh); }
     void gather(std::size_t n, lane* into) override {
         _of->gather(n, _lanes.data());
         std::copy_n(_lanes.data() + _first, columns(), into);
@@ -43,14 +42,11 @@ class zip_view final : public view {
           _left(std::move(left)),
           _right(std::move(right)) {}
 
-    std::size_t ready(std::size_t max) override {
+    std::size_t see(std::size_t max, bool fresh) override {
         // Both are asked, whatever the first says: a side may have to pass over elements of the
         // ring that the other one waits for.
-        const std::size_t left = _left->ready(max);
-        return std::min(left, _right->ready(max));
-    }
-    std::size_t refresh(std::size_t max) override {
-        return std::min(_left->refresh(max), _right->refresh(max));
+        const std::size_t left = _left->see(max, fresh);
+        return std::min(left, _right->see(max, fresh));
     }
     void gather(std::size_t n, lane* into) override {
         _left->gather(n, into);
@@ -87,9 +83,9 @@ class picking_view : public view {
           _lanes(_of->columns()),
           _picked(columns * max_batch) {}
 
-    std::size_t ready(std::size_t max) override {
+    std::size_t see(std::size_t max, bool fresh) override {
         for (;;) {
-            const std::size_t seen = _of->ready(max_batch);
+            const std::size_t seen = _of->see(max_batch, fresh);
             if (seen == 0) {
                 return 0;
             }
@@ -189,8 +185,8 @@ class delayed_view final : public view {
           _values(values),
           _sizes(std::move(sizes)) {}
 
-    std::size_t ready(std::size_t max) override {
-        return _given < _initial ? std::min(max, _initial - _given) : _of->ready(max);
+    std::size_t see(std::size_t max, bool fresh) override {
+        return _given < _initial ? std::min(max, _initial - _given) : _of->see(max, fresh);
     }
     void gather(std::size_t n, lane* into) override {
         if (_given == _initial) {

@@ -22,17 +22,18 @@ class view {
     view(const view&) = delete;
     view& operator=(const view&) = delete;
 
-    /// returns  how many of the next elements can be gathered now, at most `max`; 0: none yet, or
-    ///          none any more
+    /// How many of the next elements can be gathered now.
     /// max      1..max_batch
-    virtual std::size_t ready(std::size_t max) = 0;
-    /// As ready(), but sees what was published since, where ready() is content with less.
-    virtual std::size_t refresh(std::size_t max) { return ready(max); }
+    /// fresh    looks for what was published since, even if something seen earlier is left
+    /// returns  at most `max`; 0: none yet, or none any more
+    virtual std::size_t see(std::size_t max, bool fresh) = 0;
+    std::size_t ready(std::size_t max) { return see(max, false); }
+
     /// Says where the next `n` elements lie.
-    /// n        at most what ready() gave
+    /// n        at most what see() gave
     /// into     a lane for each column, good until the next call
     virtual void gather(std::size_t n, lane* into) = 0;
-    /// Gives the `n` oldest gathered elements back.
+    /// Gives the `n` oldest elements back: once after each see(), which knows where they lie.
     virtual void release(std::size_t n) = 0;
     /// Whether the stream is over; asked when nothing is ready.
     virtual bool ended() = 0;
@@ -56,8 +57,7 @@ class ring_view final : public view {
     ring_view(output& from, std::size_t first_column, std::size_t columns, dealing deal,
               std::size_t which);
 
-    std::size_t ready(std::size_t max) override;
-    std::size_t refresh(std::size_t max) override;
+    std::size_t see(std::size_t max, bool fresh) override;
     void gather(std::size_t n, lane* into) override;
     void release(std::size_t n) override;
     bool ended() override;
@@ -95,6 +95,7 @@ class ring_view final : public view {
     bool _left = false;
     bool _moved = false;
     std::uint64_t _taken = 0;
+    std::size_t _shown = 0;                 // by the last see(); 0 once some went back
     sequence _next;                         // the next element that is ours
     std::vector<const std::byte*> _picked;  // for each column, max_batch pointers
     ring_gate _gate;

@@ -47,6 +47,8 @@ void programs() {
     wrong(map_async(2, [](int i) { return i; }));        // wrong: of a map_async returns a future
     wrong(loop(std::vector<int>{0}, map([](auto) { return 1; })));    // wrong: a loop's pipeline
     wrong(skip(total, [](int, const std::exception_ptr&) {}));  // wrong: rate: skip is for stages
+    wrong(skip(sum, [](int, const std::exception_ptr&) {}));  // wrong: state: what a fold changed
+    wrong(retry(1, sum));                                     // wrong: state: what a fold changed
     wrong(describe<long>(map([](long i) { return i; })) >> twice);    // wrong: the element types
 }
 // clang-format on
