@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #include <doctest/doctest.h>
