@@ -69,8 +69,8 @@ void stage::work() noexcept {
     bool news = false;  // that neighbours were not told
     progress last = progress::moved;
     unsigned batches = 0;
-    const bool timed = _counters.runs < tuned_at_first || _counters.runs % tuned_runs == 0;
-    instant began{};
+    const bool timed = _counters.batches < tuned_at_first || _counters.runs % tuned_runs == 0;
+    const instant began = timed ? this_shard().outside().now() : instant{};
     while (last == progress::moved) {
         last = step();
         ++batches;
@@ -79,17 +79,14 @@ void stage::work() noexcept {
             news = std::exchange(moved, true);
             if (!news) {
                 tell_neighbours();
-                if (timed) {
-                    began = this_shard().outside().now();
-                }
             }
         }
-        if (need_preempt() || batches == batches_in_a_row) {
+        if (need_preempt() || batches == (timed ? 1 : batches_in_a_row)) {
             break;
         }
     }
-    if (timed && last == progress::moved && batches > 1) {
-        tune_batch((this_shard().outside().now() - began) / (batches - 1));
+    if (timed && moved) {
+        tune_batch(this_shard().outside().now() - began, last == progress::moved);
     }
     news |= gave_back();
     if (news) {
@@ -115,11 +112,11 @@ void stage::work() noexcept {
     }
 }
 
-void stage::tune_batch(duration each) noexcept {
-    if (each < batch_min) {
+void stage::tune_batch(duration took, bool more) noexcept {
+    if (more && took < batch_min) {
         _batch = std::min(_batch * 2, _batch_most);
-    } else if (each > batch_max) {
-        const auto times = static_cast<std::size_t>(each / batch_max) + 1;
+    } else if (took > batch_max) {
+        const auto times = static_cast<std::size_t>(took / batch_max) + 1;
         _batch = std::max<std::size_t>(_batch / times, 1);
     }
 }

@@ -125,7 +125,8 @@ class stage : public task {
 
     // Small at first: nobody knows yet how long an element takes.
     static constexpr std::size_t first_batch = 8;
-    // The clock costs time: the first runs are timed, then one in so many.
+    // The clock costs time: the first batches are timed, then one run in so many,
+    // of one batch.
     static constexpr unsigned tuned_at_first = 16;
     static constexpr unsigned tuned_runs = 8;
 
@@ -138,7 +139,9 @@ class stage : public task {
     void run() noexcept final;
     void run_timed() noexcept;
     void work() noexcept;
-    void tune_batch(duration each) noexcept;
+    /// took     by one batch
+    /// more     there was more to do, so it was as large as it may be
+    void tune_batch(duration took, bool more) noexcept;
     bool gave_back() noexcept;
     void tell_neighbours() noexcept;
 

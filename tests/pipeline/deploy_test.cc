@@ -8,6 +8,7 @@
 
 #include <weir/core/error.hh>
 #include <weir/core/sleep.hh>
+#include <weir/io/system_clock.hh>
 #include <weir/pipeline/pipeline.hh>
 
 TEST_SUITE_BEGIN("pipeline/deploy");
@@ -54,6 +55,29 @@ void obeys_the_law(const P& described, std::vector<A> in, unsigned shards = 3) {
 }
 
 }  // namespace
+
+TEST_CASE("batches become small where elements take long, and large where they are quick") {
+    const auto batches_of = [](auto work, int count) -> future<std::uint64_t> {
+        std::vector<int> out;
+        const auto run = co_await deploy(from_list(numbers(count)) >> map(work) >> collect(out),
+                                         {.where = {.how = placement::policy::pack}});
+        co_await run->join();
+        CHECK(out == numbers(count));
+        co_return (co_await run->sample())[1].counted.batches;
+    };
+    weir::test::on_kernel([&](weir::host&) -> future<> {
+        const auto slow = [](int i) {
+            const auto start = weir::io::thread_cpu_time();
+            while (weir::io::thread_cpu_time() - start < std::chrono::milliseconds(1)) {
+            }
+            return i;
+        };
+        CHECK(co_await batches_of(slow, 64) > 50);  // after a first one of eight, one each
+    });
+    weir::test::on_simulator([&](weir::host&) -> future<> {
+        CHECK(co_await batches_of([](int i) { return i; }, 20'000) < 200);
+    });
+}
 
 TEST_CASE("a map gives the function of each element") {
     obeys_the_law(map([](int i) { return i * 2; }), numbers(101));

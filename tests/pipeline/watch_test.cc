@@ -552,7 +552,7 @@ TEST_CASE("of a run that fails and a watcher that does, the run tells why") {
     });
 }
 
-TEST_CASE("nobody reads a clock for a run that nobody watches") {
+TEST_CASE("no time is noted of a run that nobody watches") {
     on_simulator(
         [](host&) -> future<> {
             std::vector<int> out;
