@@ -81,6 +81,11 @@ class chain_kernel final : public kernel {
         return whole;
     }
 
+    // Only the last one may have kept anything.
+    kernel_step finish(const slot_lane* out, std::size_t room) override {
+        return _kernels.back()->finish(out, room);
+    }
+
   private:
     std::vector<std::unique_ptr<kernel>> _kernels;
     std::vector<scratch> _between;

@@ -59,6 +59,13 @@ pipe<A, B, T> make_pipe(node graph, model_ptr<A, B> meaning) {
     return {std::make_shared<const node>(std::move(graph)), std::move(meaning)};
 }
 
+/// A stage of one step.
+template <typename A, typename B, traits T, typename Step>
+auto make_stepped(node graph, const Step& step, model_ptr<A, B> meaning) {
+    graph.make = [step] { return std::make_unique<step_kernel<A, B, Step>>(step); };
+    return visible_pipe(make_pipe<A, B, T>(std::move(graph), std::move(meaning)), step);
+}
+
 template <typename A, typename B, typename Step>
 model_ptr<A, B> model_steps(Step step) {
     // Each run over a list begins with the state as it was described.
@@ -72,10 +79,12 @@ model_ptr<A, B> model_steps(Step step) {
 /// Elements as they come.
 inline auto id() {
     return untyped{[]<typename A>() {
-        return detail::make_pipe<A, A, traits{}>(
-            node{.kind = node::form::id, .in = &type_of<A>(), .out = &type_of<A>()},
-            detail::make_model<A, A>(
-                [](listed<A> in) { return make_ready_future<listed<A>>(std::move(in)); }));
+        return visible_pipe(
+            detail::make_pipe<A, A, traits{}>(
+                node{.kind = node::form::id, .in = &type_of<A>(), .out = &type_of<A>()},
+                detail::make_model<A, A>(
+                    [](listed<A> in) { return make_ready_future<listed<A>>(std::move(in)); })),
+            detail::id_step());
     }};
 }
 
@@ -87,12 +96,8 @@ auto map(Function function) {
         using B = detail::given<A, Function>;
         static_assert(!weir::detail::is_future<B>::value,
                       "the function returns a future: use map_async");
-        node graph = detail::work<A, B>("map");
-        graph.make = [function] {
-            return std::make_unique<detail::map_kernel<A, B, Function>>(function);
-        };
-        return detail::make_pipe<A, B, traits{}>(
-            std::move(graph),
+        return detail::make_stepped<A, B, traits{}>(
+            detail::work<A, B>("map"), detail::map_step<B, Function>(function),
             detail::model_steps<A, B>([function](ref<A> element, std::vector<B>& out) mutable {
                 out.push_back(B(function(element)));
             }));
@@ -106,18 +111,12 @@ auto fold(S initial, Function function) {
         static_assert(std::is_invocable_v<Function&, S&, ref<A>>,
                       "the function of a fold takes a reference to the state and an element");
         using B = std::decay_t<std::invoke_result_t<Function&, S&, ref<A>>>;
-        auto step = [state = initial, function](ref<A> element) mutable {
-            return B(function(state, element));
-        };
-        node graph = detail::work<A, B>("fold");
-        graph.make = [step] {
-            return std::make_unique<detail::map_kernel<A, B, std::decay_t<decltype(step)>>>(step);
-        };
-        return detail::make_pipe<A, B, traits{.stateful = true}>(
-            std::move(graph),
-            detail::model_steps<A, B>([step](ref<A> element, std::vector<B>& out) mutable {
-                out.push_back(step(element));
-            }));
+        return detail::make_stepped<A, B, traits{.stateful = true}>(
+            detail::work<A, B>("fold"), detail::fold_step<S, B, Function>(initial, function),
+            detail::model_steps<A, B>(
+                [state = initial, function](ref<A> element, std::vector<B>& out) mutable {
+                    out.push_back(B(function(state, element)));
+                }));
     }};
 }
 
@@ -129,12 +128,10 @@ auto reduce(S initial, Function function) {
         static_assert(std::is_invocable_v<Function&, S&, ref<A>>,
                       "the function of a reduce takes a reference to the state and an element");
         node graph = detail::work<A, S>("reduce");
-        graph.fuses = false;
-        graph.make = [initial, function] {
-            return std::make_unique<detail::reduce_kernel<A, S, Function>>(initial, function);
-        };
-        return detail::make_pipe<A, S, traits{.yields = rate::once, .stateful = true}>(
-            std::move(graph), detail::make_model<A, S>([initial, function](listed<A> in) {
+        graph.holds = true;
+        return detail::make_stepped<A, S, traits{.yields = rate::once, .stateful = true}>(
+            std::move(graph), detail::reduce_step<S, Function>(initial, function),
+            detail::make_model<A, S>([initial, function](listed<A> in) {
                 auto state = std::make_shared<S>(initial);
                 auto out = detail::for_each_listed<S>(
                     in, [function, state](ref<A> element, std::vector<S>&) mutable {
@@ -154,10 +151,8 @@ auto filter(Predicate keep) {
     return untyped{[keep]<typename A>() {
         static_assert(detail::check_takes<A, Predicate>());
         static_assert(std::predicate<Predicate&, ref<A>>, "a filter's function returns a bool");
-        node graph = detail::work<A, A>("filter");
-        graph.make = [keep] { return std::make_unique<detail::filter_kernel<A, Predicate>>(keep); };
-        return detail::make_pipe<A, A, traits{.yields = rate::any}>(
-            std::move(graph),
+        return detail::make_stepped<A, A, traits{.yields = rate::any}>(
+            detail::work<A, A>("filter"), detail::filter_step<Predicate>(keep),
             detail::model_steps<A, A>([keep](ref<A> element, std::vector<A>& out) mutable {
                 if (keep(element)) {
                     out.push_back(shape<A>::copy(element));
@@ -198,7 +193,7 @@ inline auto window(std::size_t size) {
     return untyped{[size]<typename A>() {
         using B = std::vector<A>;
         node graph = detail::work<A, B>("window");
-        graph.fuses = false;
+        graph.holds = true;
         graph.make = [size] { return std::make_unique<detail::window_kernel<A>>(size); };
         return detail::make_pipe<A, B, traits{.yields = rate::any, .stateful = true}>(
             std::move(graph), detail::make_model<A, B>([size](listed<A> in) {
@@ -262,10 +257,10 @@ auto map_unordered(std::size_t window, Function function) {
 /// The same pipeline under a name of its own, for pictures and for placement.
 template <combinator P>
 auto named(std::string name, const P& what) {
-    if constexpr (detail::is_pipe<P>) {
+    if constexpr (!detail::is_untyped<P>) {
         node graph = *what.graph();
         graph.name = std::move(name);
-        return P(std::make_shared<const node>(std::move(graph)), what.meaning());
+        return what.with(std::make_shared<const node>(std::move(graph)));
     } else {
         return untyped{[name, what]<typename A>() { return named(name, what.template of<A>()); }};
     }

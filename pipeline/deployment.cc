@@ -61,7 +61,7 @@ class deployment::part final : bell_listener {
     }
     void start() {
         if (_plan.options.paused && _stages[0]) {
-            static_cast<source_stage&>(*_stages[0]).pause();
+            _stages[0]->pause();
         }
         for_each_stage([](stage& each) { each.start(); });
     }
@@ -75,9 +75,8 @@ class deployment::part final : bell_listener {
     }
     /// returns  what the sink ended with
     future<std::exception_ptr> until_sink_ended() {
-        auto& sink = static_cast<sink_stage&>(*_stages.back());
-        co_await sink.until_ended();
-        co_return sink.failure();
+        co_await _stages.back()->until_ended();
+        co_return _stages.back()->failure();
     }
     void free_rings() { _rings.clear(); }
 
@@ -184,6 +183,8 @@ class deployment::part final : bell_listener {
             case stage_plan::form::sink:
                 return std::make_unique<sink_stage>(
                     planned, options, make_view(*planned.in, context), _plan.what.make_sink());
+            case stage_plan::form::whole:
+                return std::make_unique<whole_stage>(planned, options, _plan.what.make_loop());
         }
         __builtin_unreachable();
     }
@@ -269,25 +270,25 @@ future<> deployment::take_apart() {
     _joined = true;
 }
 
-/// Calls `fn(source_stage&)` on its shard.
+/// Calls `fn(stage&)` with the first stage on its shard.
 template <typename Fn>
 future<> deployment::with_source(Fn fn) {
     const shard_id first = _plan->stages[0].shard;
     return on(first, [this, first, fn] {
         if (_parts[first]) {
-            fn(static_cast<source_stage&>(_parts[first]->at(0)));
+            fn(_parts[first]->at(0));
         }
     });
 }
 
 future<> deployment::stop() {
-    return with_source([](source_stage& from) { from.stop(); });
+    return with_source([](stage& from) { from.stop(); });
 }
 future<> deployment::pause() {
-    return with_source([](source_stage& from) { from.pause(); });
+    return with_source([](stage& from) { from.pause(); });
 }
 future<> deployment::resume() {
-    return with_source([](source_stage& from) { from.resume(); });
+    return with_source([](stage& from) { from.resume(); });
 }
 
 future<std::vector<stage_sample>> deployment::sample(std::size_t elements) {

@@ -17,15 +17,23 @@ namespace weir::pipeline {
 /// A source of elements of type T.
 template <typename T>
 struct source_of {
+    using element = T;
     std::string name;
     std::function<std::unique_ptr<source>()> make;
 };
 
+/// A source whose type says where its elements come from: `pull(emit)` calls emit(element) with
+/// the next one, or returns false. It is a source like any other; see visible_pipe.
+template <typename T, typename Pull>
+struct visible_source : source_of<T> {
+    Pull pull;
+};
+
 /// A source with a pipeline behind it.
-template <typename A, typename B, traits T>
+template <typename Source, typename Pipe>
 struct fed {
-    source_of<A> from;
-    pipe<A, B, T> through;
+    Source from;
+    Pipe through;
 };
 
 /// A sink of any elements that `make.operator()<B>()` can be made for.
@@ -37,97 +45,55 @@ struct sink_for {
 template <typename Make>
 sink_for(std::string, Make) -> sink_for<Make>;
 
-template <typename A, combinator P>
-auto operator>>(source_of<A> from, const P& next) {
-    auto through = next.template of<A>();
-    using through_type = decltype(through);
-    return fed<A, typename through_type::result, through_type::kept>{std::move(from),
-                                                                     std::move(through)};
-}
-template <typename A, typename B, traits T, combinator P>
-auto operator>>(fed<A, B, T> before, const P& next) {
-    auto through = before.through >> next;
-    using through_type = decltype(through);
-    return fed<A, typename through_type::result, through_type::kept>{std::move(before.from),
-                                                                     std::move(through)};
-}
-template <typename A, typename B, traits T, typename Make>
-program operator>>(fed<A, B, T> before, sink_for<Make> to) {
-    return {
-        .source_name = std::move(before.from.name),
-        .make_source = std::move(before.from.make),
-        .body = before.through.graph(),
-        .sink_name = std::move(to.name),
-        .make_sink = to.make.template operator()<B>()
-    };
-}
+/// A sink that calls a function with each element: `function.operator()<B>()` gives the function.
+template <typename Function>
+struct visible_sink {
+    std::string name;
+    Function function;
+};
+template <typename Function>
+visible_sink(std::string, Function) -> visible_sink<Function>;
 
 namespace detail {
 
-template <typename T, typename Next>
-class calling_source final : public source {
+template <typename S>
+concept a_source = std::derived_from<S, source_of<typename S::element>>;
+template <typename S>
+concept shows_its_pull = requires(S from) { from.pull; };
+
+template <typename T, typename Pull>
+class pulling_source final : public source {
   public:
-    explicit calling_source(Next next) : _next(std::move(next)) {}
+    explicit pulling_source(Pull pull) : _pull(std::move(pull)) {}
 
     source_step fill(const slot_lane* out, std::size_t room) override {
-        source_step done;
         if (_failure) {
             std::rethrow_exception(_failure);
         }
+        std::size_t produced = 0;
+        bool ended = false;
         try {
-            at_hand next(_next);
+            at_hand pull(_pull);
             const slots<T> to(out);
-            while (done.produced < room && !done.ended) {
-                std::optional<T> element = (*next)();
-                if (element) {
-                    to.store(done.produced++, std::move(*element));
-                } else {
-                    done.ended = true;
-                }
+            while (produced < room && !ended) {
+                ended = !(*pull)([&](auto&& element) {
+                    to.store(produced, kept<T>(std::forward<decltype(element)>(element)));
+                    ++produced;
+                });
             }
         } catch (...) {
             _failure = std::current_exception();
-            if (done.produced == 0) {
+            if (produced == 0) {
                 throw;
             }
             // What came before is given first; the next call throws.
         }
-        return done;
+        return {produced, ended};
     }
 
   private:
-    Next _next;
+    Pull _pull;
     std::exception_ptr _failure;
-};
-
-template <typename T>
-class list_source final : public source {
-  public:
-    explicit list_source(std::shared_ptr<const std::vector<T>> values)
-        : _values(std::move(values)) {}
-
-    source_step fill(const slot_lane* out, std::size_t room) override {
-        const std::size_t count = std::min(room, _values->size() - _next);
-        const std::vector<T>& values = *_values;
-        const slots<T> to(out);
-        std::size_t i = 0;
-        try {
-            for (; i < count; ++i) {
-                to.store(i, T(values[_next + i]));
-            }
-        } catch (...) {
-            if (i == 0) {
-                throw;
-            }
-            // What was copied is given first; the next call comes here again.
-        }
-        _next += i;
-        return {i, _next == _values->size()};
-    }
-
-  private:
-    const std::shared_ptr<const std::vector<T>> _values;
-    std::size_t _next = 0;
 };
 
 template <typename T, typename Function>
@@ -146,13 +112,130 @@ class calling_sink final : public sink {
     Function _function;
 };
 
+/// Elements A from `Pull`, through `Step`, as elements B to `Function`.
+template <typename A, typename B, typename Pull, typename Step, typename Function>
+class visible_loop final : public program_loop {
+  public:
+    visible_loop(Pull pull, Step step, Function function)
+        : _pull(std::move(pull)), _step(std::move(step)), _function(std::move(function)) {}
+
+    loop_step run(std::size_t most) override {
+        std::size_t elements = 0;
+        try {
+            at_hand pull(_pull);
+            at_hand step(_step);
+            at_hand function(_function);
+            while (elements < most) {
+                if (!(*pull)([&](auto&& element) {
+                        (*step)(seen<A>(element),
+                                [&](auto&& result) { (*function)(seen<B>(result)); });
+                    })) {
+                    return {elements, true, nullptr};
+                }
+                ++elements;
+            }
+        } catch (...) {
+            return {elements, false, std::current_exception()};
+        }
+        return {elements, false, nullptr};
+    }
+    void finish() override {
+        _step.finish([&](auto&& result) { _function(seen<B>(result)); });
+    }
+
+  private:
+    Pull _pull;
+    Step _step;
+    Function _function;
+};
+
+/// From an iterator on; whoever makes it holds what it goes through.
+template <typename Iterator>
+struct range_pull {
+    Iterator next;
+    Iterator end;
+    template <typename Emit>
+    bool operator()(const Emit& emit) {
+        if (next == end) {
+            return false;
+        }
+        emit(*next);
+        ++next;
+        return true;
+    }
+};
+
+template <typename Next>
+struct function_pull {
+    Next next;
+    template <typename Emit>
+    bool operator()(const Emit& emit) {
+        auto element = next();
+        if (!element) {
+            return false;
+        }
+        emit(*std::move(element));
+        return true;
+    }
+};
+
 }  // namespace detail
+
+template <detail::a_source S, combinator P>
+auto operator>>(S from, const P& next) {
+    auto through = next.template of<typename S::element>();
+    return fed<S, decltype(through)>{std::move(from), std::move(through)};
+}
+template <typename S, typename Through, combinator P>
+auto operator>>(fed<S, Through> before, const P& next) {
+    auto through = before.through >> next;
+    return fed<S, decltype(through)>{std::move(before.from), std::move(through)};
+}
+template <typename S, typename Through, typename Make>
+program operator>>(fed<S, Through> before, sink_for<Make> to) {
+    return {
+        .source_name = std::move(before.from.name),
+        .make_source = std::move(before.from.make),
+        .body = before.through.graph(),
+        .sink_name = std::move(to.name),
+        .make_sink = to.make.template operator()<typename Through::result>()
+    };
+}
+template <typename S, typename Through, typename Function>
+program operator>>(fed<S, Through> before, visible_sink<Function> to) {
+    using B = typename Through::result;
+    auto function = to.function.template operator()<B>();
+    using function_type = decltype(function);
+    program whole =
+        fed(before) >>
+        sink_for{std::move(to.name), [function]<typename T>() {
+                     return std::function<std::unique_ptr<sink>()>([function] {
+                         return std::make_unique<detail::calling_sink<T, function_type>>(function);
+                     });
+                 }};
+    if constexpr (detail::shows_its_pull<S> && detail::is_visible<Through>) {
+        // The source is kept for what it holds.
+        whole.make_loop = [before = std::move(before), function] {
+            using loop =
+                detail::visible_loop<typename S::element, B, decltype(before.from.pull),
+                                     std::decay_t<decltype(before.through.step())>, function_type>;
+            return std::make_unique<loop>(before.from.pull, before.through.step(), function);
+        };
+    }
+    return whole;
+}
 
 /// The elements of a list, and then the end.
 template <typename T>
-source_of<T> from_list(std::vector<T> values) {
-    auto kept = std::make_shared<const std::vector<T>>(std::move(values));
-    return {"list", [kept] { return std::make_unique<detail::list_source<T>>(kept); }};
+auto from_list(std::vector<T> values) {
+    const auto kept = std::make_shared<const std::vector<T>>(std::move(values));
+    using pull = detail::range_pull<typename std::vector<T>::const_iterator>;
+    return visible_source<T, pull>{{"list",
+                                    [kept] {
+                                        return std::make_unique<detail::pulling_source<T, pull>>(
+                                            pull{kept->begin(), kept->end()});
+                                    }},
+                                   {kept->begin(), kept->end()}};
 }
 
 /// What `next()` gives, an optional, until it is empty.
@@ -160,48 +243,34 @@ source_of<T> from_list(std::vector<T> values) {
 template <typename Next>
 auto generate(Next next) {
     using T = typename std::invoke_result_t<Next&>::value_type;
-    return source_of<T>{"generate",
-                        [next] { return std::make_unique<detail::calling_source<T, Next>>(next); }};
+    using pull = detail::function_pull<Next>;
+    return visible_source<T, pull>{
+        {"generate",
+         [next] { return std::make_unique<detail::pulling_source<T, pull>>(pull{next}); }},
+        pull{next}};
 }
 
 /// Calls `function` with each element.
 /// function  copied for each deployment; called on the sink's shard
 template <typename Function>
 auto for_each(Function function) {
-    return sink_for{"for_each", [function]<typename T>() {
-                        return std::function<std::unique_ptr<sink>()>([function] {
-                            return std::make_unique<detail::calling_sink<T, Function>>(function);
-                        });
-                    }};
+    return visible_sink{"for_each", [function]<typename T>() { return function; }};
 }
 
 /// Appends copies of all elements to `into`, which must outlive the deployment and may be looked
 /// at when it was joined.
 template <typename T>
 auto collect(std::vector<T>& into) {
-    return sink_for{
+    return visible_sink{
         "collect", [&into]<typename B>() {
             static_assert(std::same_as<T, B>, "the list collects elements of another type");
-            const auto append = [&into](ref<B> element) {
-                into.push_back(shape<B>::copy(element));
-            };
-            return std::function<std::unique_ptr<sink>()>([append] {
-                return std::make_unique<detail::calling_sink<B, std::decay_t<decltype(append)>>>(
-                    append);
-            });
+            return [&into](const ref<B>& element) { into.push_back(shape<B>::copy(element)); };
         }};
 }
 
 /// Looks at no element.
 inline auto discard() {
-    return sink_for{
-        "discard", []<typename T>() {
-            const auto nothing = [](const ref<T>&) {};
-            return std::function<std::unique_ptr<sink>()>([nothing] {
-                return std::make_unique<detail::calling_sink<T, std::decay_t<decltype(nothing)>>>(
-                    nothing);
-            });
-        }};
+    return visible_sink{"discard", []<typename T>() { return [](const ref<T>&) {}; }};
 }
 
 }  // namespace weir::pipeline

@@ -218,8 +218,8 @@ auto from_range(Range range) {
         "range", [range = std::move(range)] {
             // In a place of its own: its iterator may point into it.
             auto own = std::make_unique<detail::range_place<Range>>(range);
-            auto next = [own = std::move(own)] { return own->next(); };
-            return std::make_unique<detail::calling_source<T, decltype(next)>>(std::move(next));
+            detail::function_pull pull{[own = std::move(own)] { return own->next(); }};
+            return std::make_unique<detail::pulling_source<T, decltype(pull)>>(std::move(pull));
         }};
 }
 

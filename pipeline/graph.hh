@@ -52,11 +52,13 @@ struct node {
     const element_type* out = nullptr;
     std::vector<node_ptr> of{};
 
-    /// work: its kernel; key_shard: element to tag; loop: copies what is fed back.
+    /// work: its kernel; sequence: that of both as one loop, if there is one; key_shard: element to
+    /// tag; loop: copies what is fed back.
     /// thread   the shard where the stage will run
     std::function<std::unique_ptr<kernel>()> make{};
     std::function<std::unique_ptr<async_kernel>()> make_async{};
-    bool fuses = false;                    ///< work: never gives more than it gets, nor at the end
+    bool fuses = false;                    ///< work: never gives more than it gets
+    bool holds = false;                    ///< work: gives what it kept at the end
     std::size_t window = 0;                ///< async: elements under way
     bool ordered = true;                   ///< async
     dealing deal{};                        ///< shard, key_shard (block unused)
@@ -71,6 +73,8 @@ struct program {
     node_ptr body{};
     std::string sink_name{};
     std::function<std::unique_ptr<sink>()> make_sink{};
+    /// All of it as one loop; null where that can't be.
+    std::function<std::unique_ptr<program_loop>()> make_loop{};
 };
 
 }  // namespace weir::pipeline

@@ -60,6 +60,13 @@ struct source_step {
     bool ended = false;  ///< nothing comes after what was produced
 };
 
+/// What a whole program did in one go.
+struct loop_step {
+    std::size_t elements = 0;  ///< of the source that are through
+    bool ended = false;        ///< the source has no more
+    std::exception_ptr failure{};
+};
+
 /// Where elements come from.
 /// thread   its stage's shard
 class source {
@@ -86,6 +93,17 @@ class sink {
     virtual future<> wait() { return make_ready_future(); }
     /// Called once, after the last element, or the last one before a failure.
     virtual future<> close() { return make_ready_future(); }
+};
+
+/// A whole program that neither waits nor keeps anything between its parts.
+/// thread   its stage's shard
+class program_loop {
+  public:
+    virtual ~program_loop() = default;
+    /// Takes up to `most` elements through. With a failure, `elements` are those before it.
+    virtual loop_step run(std::size_t most) = 0;
+    /// Called after the last one, unless it failed: what was kept until the end comes out.
+    virtual void finish() = 0;
 };
 
 }  // namespace weir::pipeline

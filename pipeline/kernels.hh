@@ -11,64 +11,53 @@
 #include <weir/pipeline/batch.hh>
 #include <weir/pipeline/element.hh>
 #include <weir/pipeline/kernel.hh>
+#include <weir/pipeline/steps.hh>
 
 // The kernels behind the combinators, with their types.
 namespace weir::pipeline::detail {
 
-/// One out per one in: a map, and a fold, whose function changes the state that it holds.
-template <typename A, typename B, typename Function>
-class map_kernel final : public kernel {
+/// Steps as a stage: what gives one element or none for each that it gets.
+template <typename A, typename B, typename Step>
+class step_kernel final : public kernel {
   public:
-    explicit map_kernel(Function function) : _function(std::move(function)) {}
+    explicit step_kernel(Step step) : _step(std::move(step)) {}
 
     kernel_step run(const lane* in, std::size_t n, const slot_lane* out,
                     std::size_t room) override {
-        n = std::min(n, room);
-        std::size_t done = 0;
+        if constexpr (!Step::gives_at_end) {
+            n = std::min(n, room);  // then all results find room
+        }
+        std::size_t consumed = 0;
+        std::size_t produced = 0;
         try {
-            at_hand function(_function);
+            at_hand step(_step);
             const slots<B> to(out);
             for_each_element<A>(in, n, [&](std::size_t i, const ref<A>& element) {
-                to.store(i, B((*function)(element)));
-                done = i + 1;
+                (*step)(element, [&](auto&& result) {
+                    to.store(produced, kept<B>(std::forward<decltype(result)>(result)));
+                    ++produced;
+                });
+                consumed = i + 1;
             });
         } catch (...) {
-            return {done, done, std::current_exception()};
+            return {consumed, produced, std::current_exception()};
         }
-        return {n, n, nullptr};
+        return {n, produced, nullptr};
+    }
+    kernel_step finish(const slot_lane* out, std::size_t) override {
+        std::size_t produced = 0;
+        if (!std::exchange(_finished, true)) {
+            _step.finish([&](auto&& result) {
+                shape<B>::store(out, produced, kept<B>(std::forward<decltype(result)>(result)));
+                ++produced;
+            });
+        }
+        return {0, produced, nullptr};
     }
 
   private:
-    Function _function;
-};
-
-template <typename A, typename Predicate>
-class filter_kernel final : public kernel {
-  public:
-    explicit filter_kernel(Predicate keep) : _keep(std::move(keep)) {}
-
-    kernel_step run(const lane* in, std::size_t n, const slot_lane* out,
-                    std::size_t room) override {
-        n = std::min(n, room);  // then all of them find room
-        kernel_step done;
-        try {
-            at_hand keep(_keep);
-            const slots<A> to(out);
-            for_each_element<A>(in, n, [&](std::size_t i, const ref<A>& element) {
-                if ((*keep)(element)) {
-                    to.store(done.produced, shape<A>::copy(element));
-                    ++done.produced;
-                }
-                done.consumed = i + 1;
-            });
-        } catch (...) {
-            done.failure = std::current_exception();
-        }
-        return done;
-    }
-
-  private:
-    Predicate _keep;
+    Step _step;
+    bool _finished = false;
 };
 
 /// Emits the elements of the range that its function makes of each one, and may stop anywhere.
@@ -108,41 +97,6 @@ class flat_map_kernel final : public kernel {
     Function _function;
     std::optional<range> _range;  // of the element that is being taken apart
     std::optional<std::ranges::iterator_t<range>> _next;
-};
-
-/// Emits the state once, at the end.
-template <typename A, typename S, typename Function>
-class reduce_kernel final : public kernel {
-  public:
-    reduce_kernel(S initial, Function function)
-        : _state(std::move(initial)), _function(std::move(function)) {}
-
-    kernel_step run(const lane* in, std::size_t n, const slot_lane*, std::size_t) override {
-        std::size_t done = 0;
-        try {
-            at_hand function(_function);
-            at_hand state(_state);
-            for_each_element<A>(in, n, [&](std::size_t i, const ref<A>& element) {
-                (*function)(*state, element);
-                done = i + 1;
-            });
-        } catch (...) {
-            return {done, 0, std::current_exception()};
-        }
-        return {n, 0, nullptr};
-    }
-    kernel_step finish(const slot_lane* out, std::size_t) override {
-        if (std::exchange(_given, true)) {
-            return {};
-        }
-        shape<S>::store(out, 0, std::move(_state));
-        return {0, 1, nullptr};
-    }
-
-  private:
-    S _state;
-    Function _function;
-    bool _given = false;
 };
 
 /// Collects `size` elements at a time; the last window may be short.

@@ -121,6 +121,8 @@ const char* name_of(stage_plan::form kind) {
             return "async";
         case stage_plan::form::sink:
             return "sink";
+        case stage_plan::form::whole:
+            return "whole";
     }
     __builtin_unreachable();
 }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <weir/pipeline/graph.hh>
+#include <weir/pipeline/kernels.hh>
 #include <weir/pipeline/model.hh>
 
 namespace weir::pipeline {
@@ -41,9 +42,34 @@ class pipe {
         return *this;
     }
 
+    /// The same meaning, of another graph.
+    pipe with(node_ptr graph) const { return {std::move(graph), _meaning}; }
+
   private:
     node_ptr _graph;
     detail::model_ptr<A, B> _meaning;
+};
+
+/// A pipe whose type says what it does to each element: see steps.hh. It is a pipe like any other;
+/// what is visible on both sides of a >> can run as one loop.
+template <typename A, typename B, traits T, typename Step>
+class visible_pipe : public pipe<A, B, T> {
+  public:
+    visible_pipe(pipe<A, B, T> whole, Step step)
+        : pipe<A, B, T>(std::move(whole)), _step(std::move(step)) {}
+
+    const Step& step() const noexcept { return _step; }
+    template <typename In>
+    const visible_pipe& of() const {
+        pipe<A, B, T>::template of<In>();
+        return *this;
+    }
+    visible_pipe with(node_ptr graph) const {
+        return {pipe<A, B, T>::with(std::move(graph)), _step};
+    }
+
+  private:
+    Step _step;
 };
 
 /// A pipeline whose element type is not known yet: `make.operator()<A>()` gives the pipe.
@@ -65,6 +91,10 @@ inline constexpr bool is_pipe = false;
 template <typename A, typename B, traits T>
 inline constexpr bool is_pipe<pipe<A, B, T>> = true;
 template <typename>
+inline constexpr bool is_visible = false;
+template <typename A, typename B, traits T, typename Step>
+inline constexpr bool is_visible<visible_pipe<A, B, T, Step>> = true;
+template <typename>
 inline constexpr bool is_untyped = false;
 template <typename Make>
 inline constexpr bool is_untyped<untyped<Make>> = true;
@@ -72,7 +102,7 @@ inline constexpr bool is_untyped<untyped<Make>> = true;
 
 /// What can stand in a pipeline: a pipe, or something that becomes one once its input is known.
 template <typename P>
-concept combinator = detail::is_pipe<P> || detail::is_untyped<P>;
+concept combinator = detail::is_pipe<P> || detail::is_visible<P> || detail::is_untyped<P>;
 
 /// The pipe that a combinator is for elements of type A.
 template <typename A, combinator P>
@@ -100,16 +130,43 @@ constexpr traits side_by_side(traits first, traits second) {
 }
 
 template <typename A, typename B, traits S, typename C, traits T>
-auto sequence_of(const pipe<A, B, S>& first, const pipe<B, C, T>& second) {
-    auto graph = std::make_shared<const node>(node{.kind = node::form::sequence,
-                                                   .in = &type_of<A>(),
-                                                   .out = &type_of<C>(),
-                                                   .of = {first.graph(), second.graph()}});
+auto sequence_of(const pipe<A, B, S>& first, const pipe<B, C, T>& second, node graph = {}) {
+    graph.kind = node::form::sequence;
+    graph.in = &type_of<A>();
+    graph.out = &type_of<C>();
+    graph.of = {first.graph(), second.graph()};
     return pipe<A, C, in_sequence(S, T)>(
-        std::move(graph),
+        std::make_shared<const node>(std::move(graph)),
         make_model<A, C>([f = first.meaning(), g = second.meaning()](listed<A> in) {
             return model_sequence<A, B, C>(f, g, std::move(in));
         }));
+}
+
+template <typename A, typename B, traits S, typename F, typename C, traits T, typename G>
+auto steps_in_sequence(const visible_pipe<A, B, S, F>& first,
+                       const visible_pipe<B, C, T, G>& second) {
+    using step = sequence_step<B, F, G>;
+    const step both(first.step(), second.step());
+    node graph;
+    if constexpr (step::linear) {
+        graph.make = [both] { return std::make_unique<step_kernel<A, C, step>>(both); };
+        graph.fuses = true;
+        graph.holds = first.graph()->holds || second.graph()->holds;
+    }
+    const pipe<A, B, S>& f = first;
+    const pipe<B, C, T>& g = second;
+    return visible_pipe(sequence_of(f, g, std::move(graph)), both);
+}
+
+template <typename A, typename B, traits S, typename F, typename C, traits T, typename G>
+auto sequence_of(const visible_pipe<A, B, S, F>& first, const visible_pipe<B, C, T, G>& second) {
+    if constexpr (std::same_as<F, id_step>) {
+        return second;
+    } else if constexpr (std::same_as<G, id_step>) {
+        return first;
+    } else {
+        return steps_in_sequence(first, second);
+    }
 }
 
 }  // namespace detail
@@ -117,7 +174,7 @@ auto sequence_of(const pipe<A, B, S>& first, const pipe<B, C, T>& second) {
 /// First one, then the other.
 template <combinator P, combinator Q>
 auto operator>>(const P& first, const Q& second) {
-    if constexpr (detail::is_pipe<P>) {
+    if constexpr (!detail::is_untyped<P>) {
         return detail::sequence_of(first, second.template of<typename P::result>());
     } else {
         return untyped{[first, second]<typename A>() { return first.template of<A>() >> second; }};

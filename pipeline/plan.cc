@@ -79,11 +79,14 @@ class planner {
         unsigned turn = 1;
         const stream_ptr to = lay(what.body, from, turn, 0);
         add({.kind = stage_plan::form::sink, .name = what.sink_name, .in = to}, turn);
+        check_names();
+        check_list();
+        if (_plan.options.fuse && what.make_loop) {
+            join_all();
+        }
         for (std::size_t i = 0; i < _plan.stages.size(); ++i) {
             count_readers(static_cast<unsigned>(i));
         }
-        check_names();
-        check_list();
     }
 
   private:
@@ -134,7 +137,9 @@ class planner {
                            turn++);
             case node::form::sequence: {
                 const stream_ptr middle = lay(what->of[0], in, turn, copy);
-                return lay(what->of[1], middle, turn, copy);
+                const stream_ptr end = lay(what->of[1], middle, turn, copy);
+                join_kernels(what, *end);
+                return end;
             }
             case node::form::both: {
                 const std::size_t left = what->of[0]->in->columns.size();
@@ -165,7 +170,7 @@ class planner {
         if (_plan.options.fuse && what->fuses && in->kind == form::ring && !_sealed[in->stage]) {
             stage_plan& before = _plan.stages[in->stage];
             if (before.kind == stage_plan::form::work && !before.tags && !before.copies &&
-                before.nodes.back()->fuses && before.copy == copy &&
+                before.nodes.back()->fuses && !before.nodes.back()->holds && before.copy == copy &&
                 choose(what->name, turn, copy) == before.shard) {
                 before.nodes.push_back(what);
                 before.numbers.push_back(_number++);
@@ -178,6 +183,31 @@ class planner {
         }
         return add({.name = what->name, .copy = copy, .in = in, .nodes = {what}, .out = what->out},
                    turn++);
+    }
+
+    // Where both halves became one stage, and there is a loop of both, that is its kernel.
+    void join_kernels(const node_ptr& what, const stream& end) {
+        if (what->make && end.kind == form::ring) {
+            std::vector<node_ptr>& nodes = _plan.stages[end.stage].nodes;
+            if (nodes.size() >= 2 && nodes[nodes.size() - 2] == what->of[0] &&
+                nodes.back() == what->of[1]) {
+                nodes.pop_back();
+                nodes.back() = what;
+            }
+        }
+    }
+
+    // One stage for a program that lies on one shard.
+    void join_all() {
+        stage_plan whole{.kind = stage_plan::form::whole, .shard = _plan.stages[0].shard};
+        for (const stage_plan& each : _plan.stages) {
+            if (each.shard != whole.shard) {
+                return;
+            }
+            whole.name += (whole.name.empty() ? "" : "+") + each.name;
+            whole.numbers.insert(whole.numbers.end(), each.numbers.begin(), each.numbers.end());
+        }
+        _plan.stages.assign(1, std::move(whole));
     }
 
     stream_ptr lay_choice(const node_ptr& what, const stream_ptr& in, unsigned& turn,

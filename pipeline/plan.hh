@@ -35,22 +35,28 @@ struct deploy_options {
     std::size_t batch = max_batch;
     /// Looks for elements in vain before a stage waits for a bell. More is faster and busier.
     unsigned polls = 200;
-    bool fuse = true;     ///< neighbours on a shard become one stage
+    bool fuse = true;     ///< neighbours on a shard become one stage, a program one loop
     bool paused = false;  ///< the source gives nothing before deployment::resume()
 };
 
 /// One stage as it will run.
 struct stage_plan {
-    enum class form : std::uint8_t { source, work, async, sink };
+    enum class form : std::uint8_t {
+        source,
+        work,
+        async,
+        sink,
+        whole,  ///< the program as one loop, without streams
+    };
 
     form kind = form::work;
     std::string name{};
     shard_id shard = 0;
     unsigned copy = 0;                  ///< which of the copies of a sharded stage
-    stream_ptr in{};                    ///< null for the source
+    stream_ptr in{};                    ///< null for the source and a whole program
     std::vector<node_ptr> nodes{};      ///< several where neighbours fused
     std::vector<unsigned> numbers{};    ///< of those among all before any fused
-    const element_type* out = nullptr;  ///< null for the sink
+    const element_type* out = nullptr;  ///< null for the sink and a whole program
     std::size_t capacity = 0;
     std::size_t readers = 0;  ///< of its ring
     bool tags = false;        ///< its only node is a key_shard, whose tags it makes
@@ -61,7 +67,7 @@ struct stage_plan {
 struct plan {
     program what;
     deploy_options options;
-    std::vector<stage_plan> stages;  ///< the source first, the sink last
+    std::vector<stage_plan> stages;  ///< the source first, the sink last; or one for all
 };
 
 /// Lays a program out on shards 0..shards-1.

@@ -125,6 +125,7 @@ auto retry(unsigned times, const P& what) {
     return untyped{[times, what]<typename A>() {
         const auto p = what.template of<A>();
         using pipe_type = std::decay_t<decltype(p)>;
+        using B = typename pipe_type::result;
         static_assert(pipe_type::kept.yields == rate::one,
                       "rate: retry is for stages of one out for one in");
         static_assert(!pipe_type::kept.stateful,
@@ -135,7 +136,7 @@ auto retry(unsigned times, const P& what) {
         graph.make = [times, inner = p.graph()] {
             return std::make_unique<detail::retrying_kernel>(*inner, times);
         };
-        return pipe_type(std::make_shared<const node>(std::move(graph)), p.meaning());
+        return detail::make_pipe<A, B, pipe_type::kept>(std::move(graph), p.meaning());
     }};
 }
 
@@ -181,10 +182,10 @@ auto restart(const P& what) {
         graph.make = [inner = p.graph()] {
             return std::make_unique<detail::restarting_kernel>(inner);
         };
-        return pipe_type(std::make_shared<const node>(std::move(graph)),
-                         detail::make_model<A, B>([f = p.meaning()](listed<A> in) {
-                             return detail::model_restart<A, B>(f, std::move(in));
-                         }));
+        return detail::make_pipe<A, B, pipe_type::kept>(
+            std::move(graph), detail::make_model<A, B>([f = p.meaning()](listed<A> in) {
+                return detail::model_restart<A, B>(f, std::move(in));
+            }));
     }};
 }
 

@@ -61,6 +61,19 @@ node shaped(node::form kind, const char* name, std::vector<node_ptr> of) {
         .kind = kind, .name = name, .in = &type_of<A>(), .out = &type_of<B>(), .of = std::move(of)};
 }
 
+/// What is visible of both sides is visible of the pair.
+template <template <typename, typename, typename, typename> typename Step, typename C, typename D,
+          typename Whole, typename First, typename Second>
+auto see_pair(Whole whole, const First& first, const Second& second) {
+    if constexpr (is_visible<First> && is_visible<Second>) {
+        using F = std::decay_t<decltype(first.step())>;
+        using G = std::decay_t<decltype(second.step())>;
+        return visible_pipe(std::move(whole), Step<C, D, F, G>(first.step(), second.step()));
+    } else {
+        return whole;
+    }
+}
+
 /// Values in columns, as rings hold them.
 template <typename S>
 constants hold(const std::vector<S>& values) {
@@ -109,12 +122,15 @@ auto both(const P& first, const Q& second) {
         constexpr traits of_first = std::decay_t<decltype(f)>::kept;
         constexpr traits of_second = std::decay_t<decltype(g)>::kept;
         static_assert(detail::check_side_by_side<of_first, of_second>());
-        return detail::make_pipe<AB, std::pair<C, D>, detail::side_by_side(of_first, of_second)>(
-            detail::shaped<AB, std::pair<C, D>>(node::form::both, "both", {f.graph(), g.graph()}),
-            detail::make_model<AB, std::pair<C, D>>(
-                [f = f.meaning(), g = g.meaning()](listed<AB> in) {
-                    return detail::model_both<A, B, C, D>(f, g, std::move(in));
-                }));
+        auto whole =
+            detail::make_pipe<AB, std::pair<C, D>, detail::side_by_side(of_first, of_second)>(
+                detail::shaped<AB, std::pair<C, D>>(node::form::both, "both",
+                                                    {f.graph(), g.graph()}),
+                detail::make_model<AB, std::pair<C, D>>(
+                    [f = f.meaning(), g = g.meaning()](listed<AB> in) {
+                        return detail::model_both<A, B, C, D>(f, g, std::move(in));
+                    }));
+        return detail::see_pair<detail::both_step, C, D>(std::move(whole), f, g);
     }};
 }
 
@@ -129,13 +145,15 @@ auto fanout(const P& first, const Q& second) {
         constexpr traits of_first = std::decay_t<decltype(f)>::kept;
         constexpr traits of_second = std::decay_t<decltype(g)>::kept;
         static_assert(detail::check_side_by_side<of_first, of_second>());
-        return detail::make_pipe<A, std::pair<C, D>, detail::side_by_side(of_first, of_second)>(
-            detail::shaped<A, std::pair<C, D>>(node::form::fanout, "fanout",
-                                               {f.graph(), g.graph()}),
-            detail::make_model<A, std::pair<C, D>>(
-                [f = f.meaning(), g = g.meaning()](listed<A> in) {
-                    return detail::model_fanout<A, C, D>(f, g, std::move(in));
-                }));
+        auto whole =
+            detail::make_pipe<A, std::pair<C, D>, detail::side_by_side(of_first, of_second)>(
+                detail::shaped<A, std::pair<C, D>>(node::form::fanout, "fanout",
+                                                   {f.graph(), g.graph()}),
+                detail::make_model<A, std::pair<C, D>>(
+                    [f = f.meaning(), g = g.meaning()](listed<A> in) {
+                        return detail::model_fanout<A, C, D>(f, g, std::move(in));
+                    }));
+        return detail::see_pair<detail::fanout_step, C, D>(std::move(whole), f, g);
     }};
 }
 
@@ -208,7 +226,12 @@ auto shard(const P& what, std::size_t block = 1) {
                       "state: each copy would see only some of the elements; shard by key");
         node graph = detail::shaped<A, B>(node::form::shard, "shard", {f.graph()});
         graph.deal = {N, block};
-        return detail::make_pipe<A, B, kept>(std::move(graph), f.meaning());
+        auto whole = detail::make_pipe<A, B, kept>(std::move(graph), f.meaning());
+        if constexpr (detail::is_visible<std::decay_t<decltype(f)>>) {
+            return visible_pipe(std::move(whole), detail::shard_step(f.step()));
+        } else {
+            return whole;
+        }
     }};
 }
 
@@ -230,8 +253,8 @@ auto shard_by(Key key, const P& what) {
         node graph = detail::shaped<A, B>(node::form::key_shard, "key", {f.graph()});
         graph.deal = {N, 1};
         graph.make = [tag_of] {
-            return std::make_unique<detail::map_kernel<A, tag, std::decay_t<decltype(tag_of)>>>(
-                tag_of);
+            using step = detail::map_step<tag, std::decay_t<decltype(tag_of)>>;
+            return std::make_unique<detail::step_kernel<A, tag, step>>(step(tag_of));
         };
         return detail::make_pipe<A, B, kept>(
             std::move(graph), detail::make_model<A, B>([f = f.meaning(), tag_of](listed<A> in) {
@@ -259,8 +282,7 @@ auto loop(std::vector<S> initial, const P& what) {
         graph.initial = detail::hold(initial);
         graph.copied = &type_of<S>();
         graph.make = [] {
-            const auto copy = [](ref<S> value) { return shape<S>::copy(value); };
-            return std::make_unique<detail::map_kernel<S, S, std::decay_t<decltype(copy)>>>(copy);
+            return std::make_unique<detail::step_kernel<S, S, detail::id_step>>(detail::id_step());
         };
         return detail::make_pipe<A, B, traits{.stateful = true}>(
             std::move(graph), detail::make_model<A, B>([f = f.meaning(), initial](listed<A> in) {

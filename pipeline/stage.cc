@@ -352,4 +352,37 @@ stage::progress sink_stage::end(std::exception_ptr failure) {
     return progress::moved;  // who writes should know now that we left
 }
 
+void whole_stage::stop() noexcept {
+    _stopped = true;
+    resume();
+}
+
+void whole_stage::resume() noexcept {
+    _paused = false;
+    wake();
+}
+
+stage::progress whole_stage::step() {
+    if (_paused) {
+        return progress::waiting;
+    }
+    loop_step done;
+    if (_stopped) {
+        done.ended = true;
+    } else {
+        done = _loop->run(_batch);
+        _counters.elements += done.elements;
+        ++_counters.batches;
+    }
+    if (done.ended) {
+        try {
+            _loop->finish();
+        } catch (...) {
+            done.failure = std::current_exception();
+        }
+    }
+    _failure = std::move(done.failure);
+    return done.ended || _failure ? progress::ended : progress::moved;
+}
+
 }  // namespace weir::pipeline

@@ -88,8 +88,15 @@ class stage : public task {
     virtual stage_waits waits() const noexcept { return {}; }
     /// Measures what the next few runs that do something take.
     void time_runs() noexcept { _runs_to_time = timed_runs; }
-    /// Null for a sink.
+    /// Null for a sink and a whole program.
     virtual output* ring() noexcept { return nullptr; }
+
+    // For the first stage: it gives no more, nothing until resume(), goes on.
+    virtual void stop() noexcept {}
+    virtual void pause() noexcept {}
+    virtual void resume() noexcept {}
+    /// What it ended with; of the last stage, what the whole pipeline did. Null after a good end.
+    const std::exception_ptr& failure() const noexcept { return _failure; }
 
   protected:
     /// Whether it is time to look at what lies with others and matters little: when a line of
@@ -226,11 +233,9 @@ class source_stage final : public producing_stage {
   public:
     source_stage(const stage_plan& planned, const deploy_options& options, output& to,
                  std::unique_ptr<source> from);
-    /// Gives no more: the stream ends after what was given.
-    void stop() noexcept;
-    /// Gives nothing until resume().
-    void pause() noexcept { _paused = true; }
-    void resume() noexcept;
+    void stop() noexcept override;
+    void pause() noexcept override { _paused = true; }
+    void resume() noexcept override;
     stage_waits waits() const noexcept override { return {_waiting ? 1U : 0U, 1}; }
 
   private:
@@ -248,8 +253,6 @@ class sink_stage final : public stage {
   public:
     sink_stage(const stage_plan& planned, const deploy_options& options, std::unique_ptr<view> from,
                std::unique_ptr<sink> to);
-    /// What the whole pipeline failed with; null if it did not.
-    const std::exception_ptr& failure() const noexcept { return _failure; }
     stage_waits waits() const noexcept override { return {_waiting ? 1U : 0U, 1}; }
 
   private:
@@ -260,6 +263,24 @@ class sink_stage final : public stage {
     const std::unique_ptr<sink> _sink;
     std::vector<lane> _lanes;
     bool _closing = false;
+};
+
+/// A whole program as one loop.
+class whole_stage final : public stage {
+  public:
+    whole_stage(const stage_plan& planned, const deploy_options& options,
+                std::unique_ptr<program_loop> loop)
+        : stage(planned, options), _loop(std::move(loop)) {}
+    void stop() noexcept override;
+    void pause() noexcept override { _paused = true; }
+    void resume() noexcept override;
+
+  private:
+    progress step() override;
+
+    const std::unique_ptr<program_loop> _loop;
+    bool _stopped = false;
+    bool _paused = false;
 };
 
 /// One kernel out of several that follow one another, each one out per one in or less.

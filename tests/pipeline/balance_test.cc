@@ -17,10 +17,9 @@ namespace {
 using shards = std::vector<shard_id>;
 
 program five_stages(std::vector<int>& out, int count = 10) {
-    return generate([i = 0, count]() mutable {
-               return i < count ? std::optional<int>(i++) : std::nullopt;
-           }) >>
-           map([](int i) { return i + 1; }) >> map([](int i) { return 2 * i; }) >>
+    const source_of<int> from = generate(
+        [i = 0, count]() mutable { return i < count ? std::optional<int>(i++) : std::nullopt; });
+    return from >> map([](int i) { return i + 1; }) >> map([](int i) { return 2 * i; }) >>
            map([](int i) { return i - 1; }) >> collect(out);
 }
 

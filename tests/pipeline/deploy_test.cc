@@ -59,8 +59,9 @@ void obeys_the_law(const P& described, std::vector<A> in, unsigned shards = 3) {
 TEST_CASE("batches become small where elements take long, and large where they are quick") {
     const auto batches_of = [](auto work, int count) -> future<std::uint64_t> {
         std::vector<int> out;
-        const auto run = co_await deploy(from_list(numbers(count)) >> map(work) >> collect(out),
-                                         {.where = {.how = placement::policy::pack}});
+        const auto run =
+            co_await deploy(from_list(numbers(count)) >> map(work) >> collect(out),
+                            {.where = {.how = placement::policy::pack}, .fuse = false});
         co_await run->join();
         CHECK(out == numbers(count));
         co_return (co_await run->sample())[1].counted.batches;
@@ -299,8 +300,9 @@ TEST_CASE("what fails beside a stage fails the stream, after what came before") 
         }
         out.clear();
         CHECK(co_await told(from_list(std::move(list)) >>
-                            map([](const fragile& each) { return each.number; }) >> collect(out)) ==
-              "five");
+                                map([](const fragile& each) { return each.number; }) >>
+                                collect(out),
+                            {.fuse = false}) == "five");
         CHECK(out == numbers(5));
         // A capacity that no memory has.
         CHECK(co_await told(from_list(numbers(1)) >> id() >> discard(),

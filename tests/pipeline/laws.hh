@@ -47,10 +47,11 @@ future<outcome<B>> modelled(pipeline::pipe<A, B, T> p, std::vector<A> in) {
     co_return outcome<B>{std::move(out.values), out.failure != nullptr};
 }
 
-template <typename A, typename B, pipeline::traits T>
-future<outcome<B>> deployed(pipeline::pipe<A, B, T> p, std::vector<A> in,
-                            pipeline::deploy_options options) {
-    outcome<B> out;
+/// Of a pipe that is visible, the program is too.
+template <pipeline::combinator P>
+future<outcome<typename P::result>> deployed(P p, std::vector<typename P::input> in,
+                                             pipeline::deploy_options options) {
+    outcome<typename P::result> out;
     try {
         co_await pipeline::run(
             pipeline::from_list(std::move(in)) >> p >> pipeline::collect(out.values), options);
@@ -61,9 +62,9 @@ future<outcome<B>> deployed(pipeline::pipe<A, B, T> p, std::vector<A> in,
 }
 
 /// Holds a pipeline's model and a deployment of it against what it should give.
-template <typename A, typename B, pipeline::traits T>
-future<std::string> hold(pipeline::pipe<A, B, T> p, std::vector<A> in, outcome<B> expected,
-                         pipeline::deploy_options options) {
+template <pipeline::combinator P>
+future<std::string> hold(P p, std::vector<typename P::input> in,
+                         outcome<typename P::result> expected, pipeline::deploy_options options) {
     if (std::string said = difference(co_await modelled(p, in), expected); !said.empty()) {
         co_return fmt::format("model of {}: {}", in.size(), said);
     }

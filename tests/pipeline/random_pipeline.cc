@@ -67,8 +67,10 @@ pure<A, B> leaf(chooser& choose) {
         case 6:
             return describe<A>(map_async(1 + choose(5), late_function<A, B>{salt}));
         case 7:
-            return choose.total() ? describe<A>(map(function<A, B>{salt}))
-                                  : describe<A>(map(fragile_function<A, B>{salt}));
+            if (choose.total()) {
+                return describe<A>(map(function<A, B>{salt}));
+            }
+            return describe<A>(map(fragile_function<A, B>{salt}));
     }
 }
 
