@@ -12,33 +12,23 @@ namespace {
 /// The elements between two kernels of a chain: as many as a batch, in memory that stays warm.
 class scratch {
   public:
-    explicit scratch(const element_type& type) : _type(type) {
-        for (const column_type& each : type.columns) {
-            const auto alignment = std::max(each.alignment, line_pair);
-            _memory.emplace_back(static_cast<std::byte*>(::operator new(
-                                     each.size * max_batch, std::align_val_t(alignment))),
-                                 free_column{alignment});
-            _slots.push_back({_memory.back().get(), each.size});
-            _lanes.push_back({_memory.back().get(), each.size, nullptr});
+    explicit scratch(const element_type& type)
+        : _columns(type, max_batch), _slots(type.columns.size()) {
+        _columns.slots(0, _slots.data());
+        for (const slot_lane& each : _slots) {
+            _lanes.push_back({each.base, each.size, nullptr});
         }
     }
     const slot_lane* slots() const noexcept { return _slots.data(); }
     const lane* lanes() const noexcept { return _lanes.data(); }
     void destroy(std::size_t count) const noexcept {
-        if (_type.destroy != nullptr) {
-            _type.destroy(_slots.data(), count);
+        if (_columns.type().destroy != nullptr) {
+            _columns.type().destroy(_slots.data(), count);
         }
     }
 
   private:
-    struct free_column {
-        std::size_t alignment;
-        void operator()(std::byte* memory) const noexcept {
-            ::operator delete(memory, std::align_val_t(alignment));
-        }
-    };
-    const element_type& _type;
-    std::vector<std::unique_ptr<std::byte, free_column>> _memory;
+    columns _columns;
     std::vector<slot_lane> _slots;
     std::vector<lane> _lanes;
 };

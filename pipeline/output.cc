@@ -2,21 +2,12 @@
 #include <weir/pipeline/output.hh>
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 namespace weir::pipeline {
 
 output::output(const element_type& type, std::size_t capacity, std::size_t readers)
-    : _type(type), _scratch(type.columns.size()), _order(capacity, readers) {
-    for (const column_type& each : type.columns) {
-        const std::size_t alignment = std::max(each.alignment, line_pair);
-        // Not touched before it is used: it lies near the stage that writes it.
-        auto* memory = static_cast<std::byte*>(
-            ::operator new(capacity * each.size, std::align_val_t(alignment)));
-        _columns.emplace_back(memory, free_column{alignment});
-    }
-}
+    : _columns(type, capacity), _scratch(type.columns.size()), _order(capacity, readers) {}
 
 output::~output() {
     destroy(_order.held());
@@ -40,15 +31,11 @@ void output::drop(std::size_t offset) noexcept {
 }
 
 void output::lanes(sequence at, slot_lane* into) const noexcept {
-    const std::size_t place = static_cast<std::size_t>(at) & (capacity() - 1);
-    for (std::size_t i = 0; i < _columns.size(); ++i) {
-        const std::size_t size = _type.columns[i].size;
-        into[i] = {_columns[i].get() + place * size, size};
-    }
+    _columns.slots(static_cast<std::size_t>(at) & (capacity() - 1), into);
 }
 
 void output::destroy(sequence_range range) noexcept {
-    if (_type.destroy == nullptr) {
+    if (type().destroy == nullptr) {
         return;
     }
     while (!range.empty()) {
@@ -56,7 +43,7 @@ void output::destroy(sequence_range range) noexcept {
             capacity() - (static_cast<std::size_t>(range.first) & (capacity() - 1));
         const std::size_t count = std::min(range.count, to_wrap);
         lanes(range.first, _scratch.data());
-        _type.destroy(_scratch.data(), count);
+        type().destroy(_scratch.data(), count);
         range = {range.first + static_cast<sequence>(count), range.count - count};
     }
 }
@@ -74,7 +61,7 @@ void output::reclaim() noexcept {
 
 void output::print(std::size_t count, std::string_view separator, std::string& into) const {
     const sequence_range held = _order.held();
-    std::vector<slot_lane> slots(_columns.size());
+    std::vector<slot_lane> slots(type().columns.size());
     std::vector<lane> from;
     count = std::min(count, held.count);
     for (sequence at = held.end() - static_cast<sequence>(count); at < held.end(); ++at) {
@@ -84,7 +71,7 @@ void output::print(std::size_t count, std::string_view separator, std::string& i
             from.push_back({each.base, each.size, nullptr});
         }
         into += at == held.end() - static_cast<sequence>(count) ? std::string_view() : separator;
-        _type.print(from.data(), 0, into);
+        type().print(from.data(), 0, into);
     }
 }
 

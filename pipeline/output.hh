@@ -9,7 +9,7 @@
 #include <vector>
 
 #include <weir/core/sequencer.hh>
-#include <weir/pipeline/element.hh>
+#include <weir/pipeline/columns.hh>
 
 namespace weir::pipeline {
 
@@ -49,7 +49,7 @@ class output {
     /// fed_back  it stands before this stage, in a loop
     void join(ring_gate& reader, bool fed_back);
 
-    const element_type& type() const noexcept { return _type; }
+    const element_type& type() const noexcept { return _columns.type(); }
     std::size_t capacity() const noexcept { return _order.capacity(); }
     std::size_t claimed() const noexcept { return _order.claimed(); }
     /// returns  elements published and not released by every reader, as far as the stage knows
@@ -70,21 +70,13 @@ class output {
     /// What the stream ended with; null after a good end. Only once ended().
     const std::exception_ptr& failure() const noexcept { return _failure; }
     /// Where slot 0 of `column` lies.
-    const std::byte* column(std::size_t at) const noexcept { return _columns[at].get(); }
+    const std::byte* column(std::size_t at) const noexcept { return _columns.base(at); }
 
   private:
-    struct free_column {
-        std::size_t alignment;
-        void operator()(std::byte* memory) const noexcept {
-            ::operator delete(memory, std::align_val_t(alignment));
-        }
-    };
-
     void destroy(sequence_range range) noexcept;
     void lanes(sequence at, slot_lane* into) const noexcept;
 
-    const element_type& _type;
-    std::vector<std::unique_ptr<std::byte, free_column>> _columns;
+    const columns _columns;
     std::vector<slot_lane> _scratch;  // for destroy(): allocates nothing while it runs
     std::exception_ptr _failure;
     std::atomic<bool> _closed{false};

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <memory>
-#include <new>
 #include <utility>
 #include <vector>
 
+#include <weir/pipeline/columns.hh>
 #include <weir/pipeline/combinators.hh>
 
 // The combinators that lay pipelines side by side, in a circle, or out in copies. None of them
@@ -78,28 +78,25 @@ auto see_pair(Whole whole, const First& first, const Second& second) {
 template <typename S>
 constants hold(const std::vector<S>& values) {
     struct held {
-        std::vector<slot_lane> lanes;
+        columns memory;
+        std::vector<slot_lane> slots;
         std::size_t count = 0;
         ~held() {
             for (std::size_t i = 0; i < count; ++i) {
-                shape<S>::destroy(lanes.data(), i);
-            }
-            for (std::size_t i = 0; i < lanes.size(); ++i) {
-                ::operator delete(lanes[i].base,
-                                  std::align_val_t(type_of<S>().columns[i].alignment));
+                shape<S>::destroy(slots.data(), i);
             }
         }
     };
-    auto owner = std::make_shared<held>();
+    const element_type& type = type_of<S>();
+    auto owner = std::make_shared<held>(columns(type, values.size()),
+                                        std::vector<slot_lane>(type.columns.size()));
+    owner->memory.slots(0, owner->slots.data());
     constants result{.count = values.size()};
-    for (const column_type& each : type_of<S>().columns) {
-        auto* const base = static_cast<std::byte*>(
-            ::operator new(each.size * values.size(), std::align_val_t(each.alignment)));
-        owner->lanes.push_back({base, each.size});
-        result.columns.push_back(base);
+    for (const slot_lane& each : owner->slots) {
+        result.columns.push_back(each.base);
     }
     for (const S& each : values) {
-        shape<S>::store(owner->lanes.data(), owner->count, S(each));
+        shape<S>::store(owner->slots.data(), owner->count, S(each));
         ++owner->count;
     }
     result.owner = std::move(owner);
