@@ -74,6 +74,109 @@ model_ptr<A, B> model_steps(Step step) {
     });
 }
 
+// The words for a stage that calls a function for each element, by that function: what the words
+// of policies.hh wrap.
+
+template <typename Function>
+struct map_word {
+    Function function;
+    std::string name = "map";
+
+    template <typename A>
+    auto of() const {
+        static_assert(check_takes<A, Function>());
+        using B = given<A, Function>;
+        static_assert(!weir::detail::is_future<B>::value,
+                      "the function returns a future: use map_async");
+        return make_stepped<A, B, traits{}>(
+            work<A, B>(name), map_step<B, Function>(function),
+            model_steps<A, B>([function = function](ref<A> element, std::vector<B>& out) mutable {
+                out.push_back(B(function(element)));
+            }));
+    }
+};
+
+template <typename S, typename Function>
+struct fold_word {
+    S initial;
+    Function function;
+    std::string name = "fold";
+
+    template <typename A>
+    auto of() const {
+        static_assert(std::is_invocable_v<Function&, S&, ref<A>>,
+                      "the function of a fold takes a reference to the state and an element");
+        using B = std::decay_t<std::invoke_result_t<Function&, S&, ref<A>>>;
+        return make_stepped<A, B, traits{.stateful = true}>(
+            work<A, B>(name), fold_step<S, B, Function>(initial, function),
+            model_steps<A, B>([state = initial, function = function](ref<A> element,
+                                                                     std::vector<B>& out) mutable {
+                out.push_back(B(function(state, element)));
+            }));
+    }
+};
+
+template <typename Predicate>
+struct filter_word {
+    Predicate keep;
+    std::string name = "filter";
+
+    template <typename A>
+    auto of() const {
+        static_assert(check_takes<A, Predicate>());
+        static_assert(std::predicate<Predicate&, ref<A>>, "a filter's function returns a bool");
+        return make_stepped<A, A, traits{.yields = rate::any}>(
+            work<A, A>(name), filter_step<Predicate>(keep),
+            model_steps<A, A>([keep = keep](ref<A> element, std::vector<A>& out) mutable {
+                if (keep(element)) {
+                    out.push_back(shape<A>::copy(element));
+                }
+            }));
+    }
+};
+
+template <typename Function, bool Ordered>
+struct async_word {
+    std::size_t window;
+    Function function;
+    std::string name;
+
+    template <typename A>
+    auto of() const {
+        static_assert(check_takes<A, Function>());
+        using F = std::invoke_result_t<Function&, ref<A>>;
+        static_assert(weir::detail::is_future<F>::value,
+                      "the function of a map_async returns a future");
+        using B = typename F::value_type;
+        node graph = work<A, B>(name);
+        graph.kind = node::form::async;
+        graph.fuses = false;
+        graph.window = window;
+        graph.ordered = Ordered;
+        graph.make_async = [function = function, window = window] {
+            return std::make_unique<map_async_kernel<A, B, Function>>(function, window);
+        };
+        return make_pipe<A, B, traits{.ordered = Ordered}>(
+            std::move(graph), make_model<A, B>([function = function](listed<A> in) {
+                return model_async<A, B>(function, std::move(in));
+            }));
+    }
+};
+
+template <typename>
+inline constexpr bool is_stage_word = false;
+template <typename Function>
+inline constexpr bool is_stage_word<map_word<Function>> = true;
+template <typename S, typename Function>
+inline constexpr bool is_stage_word<fold_word<S, Function>> = true;
+template <typename Predicate>
+inline constexpr bool is_stage_word<filter_word<Predicate>> = true;
+template <typename Function, bool Ordered>
+inline constexpr bool is_stage_word<async_word<Function, Ordered>> = true;
+template <typename Word>
+    requires is_stage_word<Word>
+inline constexpr bool is_untyped<Word> = true;
+
 }  // namespace detail
 
 /// Elements as they come.
@@ -91,33 +194,13 @@ inline auto id() {
 /// `function` of each element. It must not depend on what it was called with before: see fold.
 template <typename Function>
 auto map(Function function) {
-    return untyped{[function]<typename A>() {
-        static_assert(detail::check_takes<A, Function>());
-        using B = detail::given<A, Function>;
-        static_assert(!weir::detail::is_future<B>::value,
-                      "the function returns a future: use map_async");
-        return detail::make_stepped<A, B, traits{}>(
-            detail::work<A, B>("map"), detail::map_step<B, Function>(function),
-            detail::model_steps<A, B>([function](ref<A> element, std::vector<B>& out) mutable {
-                out.push_back(B(function(element)));
-            }));
-    }};
+    return detail::map_word<Function>{std::move(function)};
 }
 
 /// What `function(state, element)` returns for each element; it changes the state.
 template <typename S, typename Function>
 auto fold(S initial, Function function) {
-    return untyped{[initial, function]<typename A>() {
-        static_assert(std::is_invocable_v<Function&, S&, ref<A>>,
-                      "the function of a fold takes a reference to the state and an element");
-        using B = std::decay_t<std::invoke_result_t<Function&, S&, ref<A>>>;
-        return detail::make_stepped<A, B, traits{.stateful = true}>(
-            detail::work<A, B>("fold"), detail::fold_step<S, B, Function>(initial, function),
-            detail::model_steps<A, B>(
-                [state = initial, function](ref<A> element, std::vector<B>& out) mutable {
-                    out.push_back(B(function(state, element)));
-                }));
-    }};
+    return detail::fold_word<S, Function>{std::move(initial), std::move(function)};
 }
 
 /// The state after `function(state, element)` was called with every element: one element, at the
@@ -148,17 +231,7 @@ auto reduce(S initial, Function function) {
 /// The elements for which `keep` is true.
 template <typename Predicate>
 auto filter(Predicate keep) {
-    return untyped{[keep]<typename A>() {
-        static_assert(detail::check_takes<A, Predicate>());
-        static_assert(std::predicate<Predicate&, ref<A>>, "a filter's function returns a bool");
-        return detail::make_stepped<A, A, traits{.yields = rate::any}>(
-            detail::work<A, A>("filter"), detail::filter_step<Predicate>(keep),
-            detail::model_steps<A, A>([keep](ref<A> element, std::vector<A>& out) mutable {
-                if (keep(element)) {
-                    out.push_back(shape<A>::copy(element));
-                }
-            }));
-    }};
+    return detail::filter_word<Predicate>{std::move(keep)};
 }
 
 /// The elements of the range that `function` makes of each element. The range may be longer than
@@ -218,24 +291,7 @@ inline auto window(std::size_t size) {
 template <typename Function>
 auto map_async(std::size_t window, Function function) {
     detail::check_range("map_async", "window", window, max_batch);
-    return untyped{[window, function]<typename A>() {
-        static_assert(detail::check_takes<A, Function>());
-        using F = std::invoke_result_t<Function&, ref<A>>;
-        static_assert(weir::detail::is_future<F>::value,
-                      "the function of a map_async returns a future");
-        using B = typename F::value_type;
-        node graph = detail::work<A, B>("map_async");
-        graph.kind = node::form::async;
-        graph.fuses = false;
-        graph.window = window;
-        graph.make_async = [function, window] {
-            return std::make_unique<detail::map_async_kernel<A, B, Function>>(function, window);
-        };
-        return detail::make_pipe<A, B, traits{}>(
-            std::move(graph), detail::make_model<A, B>([function](listed<A> in) {
-                return detail::model_async<A, B>(function, std::move(in));
-            }));
-    }};
+    return detail::async_word<Function, true>{window, std::move(function), "map_async"};
 }
 
 /// As map_async, but results come as soon as they are there: an element that takes long holds
@@ -243,15 +299,7 @@ auto map_async(std::size_t window, Function function) {
 template <typename Function>
 auto map_unordered(std::size_t window, Function function) {
     detail::check_range("map_unordered", "window", window, max_batch);
-    return untyped{[window, function]<typename A>() {
-        const auto ordered = map_async(window, function).template of<A>();
-        node graph = *ordered.graph();
-        graph.name = "map_unordered";
-        graph.ordered = false;
-        using B = typename std::decay_t<decltype(ordered)>::result;
-        return detail::make_pipe<A, B, traits{.ordered = false}>(std::move(graph),
-                                                                 ordered.meaning());
-    }};
+    return detail::async_word<Function, false>{window, std::move(function), "map_unordered"};
 }
 
 /// The same pipeline under a name of its own, for pictures and for placement.
@@ -261,6 +309,10 @@ auto named(std::string name, const P& what) {
         node graph = *what.graph();
         graph.name = std::move(name);
         return what.with(std::make_shared<const node>(std::move(graph)));
+    } else if constexpr (detail::is_stage_word<P>) {
+        P renamed = what;
+        renamed.name = std::move(name);
+        return renamed;
     } else {
         return untyped{[name, what]<typename A>() { return named(name, what.template of<A>()); }};
     }

@@ -1,192 +1,318 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <iterator>
+#include <concepts>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
 #include <utility>
-#include <vector>
+#include <variant>
 
-#include <weir/pipeline/combinators.hh>
+#include <weir/core/coroutine.hh>
+#include <weir/pipeline/shapes.hh>
 
-// What happens when the function of a stage throws. By default the stream ends there, with what
-// came before. These words wrap one stage: a map, or a fold to
-// begin anew.
+// What happens when the function of a stage fails. By default the stream ends there, with what
+// came before. These words put another function around it, the same for the model and for a
+// deployment, so that the law holds for them as for any function. Each wraps one stage, as it was
+// described. Those that are missing:
+// - flat_map: some of an element may be out already when its range fails; guard a map that makes
+//   the range, and flat_map what it gives.
+// - reduce: begun anew it would forget without a trace what it took in before; guard what is
+//   before it.
+// - window: it calls nothing.
 namespace weir::pipeline {
 
 namespace detail {
 
-/// Decides what to do about a failure of the kernel that it holds.
-class guarded_kernel : public kernel {
-  public:
-    guarded_kernel(std::unique_ptr<kernel> guarded, const node& of)
-        : _guarded(std::move(guarded)), _in(of.in->columns.size()), _out(of.out->columns.size()) {}
+template <typename Function, typename Element>
+using called = std::decay_t<std::invoke_result_t<Function&, const Element&>>;
 
-    kernel_step run(const lane* in, std::size_t n, const slot_lane* out, std::size_t room) final;
-    kernel_step finish(const slot_lane* out, std::size_t room) final {
-        return _guarded->finish(out, room);
-    }
+template <typename Function>
+struct retried {
+    unsigned times;
+    Function function;
 
-  protected:
-    enum class verdict : std::uint8_t { stop, again, pass_over };
-    /// in, i    the element that it failed at
-    /// fresh    whether another element came through since the last failure
-    virtual verdict judge(const lane* in, std::size_t i, const std::exception_ptr& failure,
-                          bool fresh) = 0;
-
-    std::unique_ptr<kernel> _guarded;
-
-  private:
-    std::vector<lane> _in;  // of what is left of a batch
-    std::vector<slot_lane> _out;
-    bool _fresh = true;
-};
-
-class retrying_kernel final : public guarded_kernel {
-  public:
-    retrying_kernel(const node& of, unsigned times)
-        : guarded_kernel(of.make(), of), _times(times) {}
-
-  private:
-    verdict judge(const lane*, std::size_t, const std::exception_ptr&, bool fresh) override {
-        _left = fresh ? _times : _left;
-        return _left-- > 0 ? verdict::again : verdict::stop;
-    }
-    const unsigned _times;
-    unsigned _left = 0;
-};
-
-class restarting_kernel final : public guarded_kernel {
-  public:
-    explicit restarting_kernel(node_ptr of) : guarded_kernel(of->make(), *of), _of(std::move(of)) {}
-
-  private:
-    verdict judge(const lane*, std::size_t, const std::exception_ptr&, bool fresh) override {
-        if (!fresh) {
-            return verdict::stop;
+    template <typename Element>
+        requires std::invocable<Function&, const Element&>
+    called<Function, Element> operator()(const Element& element) {
+        for (unsigned left = times;; --left) {
+            try {
+                return function(element);
+            } catch (...) {
+                if (left == 0) {
+                    throw;
+                }
+            }
         }
-        _guarded = _of->make();
-        return verdict::again;
     }
-    const node_ptr _of;
 };
 
-template <typename A, typename Letter>
-class skipping_kernel final : public guarded_kernel {
-  public:
-    skipping_kernel(const node& of, Letter letter)
-        : guarded_kernel(of.make(), of), _letter(std::move(letter)) {}
+template <typename Function>
+struct retried_async {
+    unsigned times;
+    Function function;
 
-  private:
-    verdict judge(const lane* in, std::size_t i, const std::exception_ptr& failure, bool) override {
-        _letter(shape<A>::load(in, i), failure);
-        return verdict::pass_over;
+    // `this` and the element stay until the future has ended.
+    template <typename Element>
+        requires std::invocable<Function&, const Element&>
+    called<Function, Element> operator()(const Element& element) {
+        for (unsigned left = times;; --left) {
+            try {
+                co_return co_await futurize(function, element);
+            } catch (...) {
+                if (left == 0) {
+                    throw;
+                }
+            }
+        }
     }
-    Letter _letter;
 };
 
-inline void assert_one_stage(const node& of) {
-    WEIR_ASSERT(of.kind == node::form::work);
+template <typename S, typename Function>
+struct restarted {
+    S first;
+    Function function;
+
+    template <typename Element>
+        requires std::invocable<Function&, S&, const Element&>
+    auto operator()(S& state, const Element& element)
+        -> std::decay_t<std::invoke_result_t<Function&, S&, const Element&>> {
+        try {
+            return function(state, element);
+        } catch (...) {
+            state = first;
+        }
+        return function(state, element);
+    }
+};
+
+template <typename Letter, typename Element>
+void send(Letter& letter, const Element& element, const std::exception_ptr& failure) {
+    static_assert(std::is_invocable_v<Letter&, const Element&, const std::exception_ptr&>,
+                  "the sink for dead letters takes an element and a std::exception_ptr");
+    letter(element, failure);
 }
 
-/// Without the elements that fail: one out for one in, so as many as came out went through before
-/// the first that fails.
-template <typename A, typename B>
-future<listed<B>> model_skip(model_ptr<A, B> body, listed<A> in) {
-    for (;;) {
-        auto out = co_await (*body)(listed<A>{in.values, nullptr});
-        if (!out.failure) {
-            out.failure = in.failure;
-            co_return out;
+/// Nothing where the function fails.
+template <typename Function, typename Letter>
+struct skipped {
+    Function function;
+    Letter letter;
+
+    template <typename Element>
+        requires std::invocable<Function&, const Element&>
+    std::optional<called<Function, Element>> operator()(const Element& element) {
+        try {
+            return std::optional<called<Function, Element>>(std::in_place, function(element));
+        } catch (...) {
+            send(letter, element, std::current_exception());
         }
-        in.values.erase(in.values.begin() + static_cast<std::ptrdiff_t>(out.values.size()));
+        return std::nullopt;
     }
+};
+
+template <typename Predicate, typename Letter>
+struct skipped_filter {
+    Predicate keep;
+    Letter letter;
+
+    template <typename Element>
+        requires std::predicate<Predicate&, const Element&>
+    bool operator()(const Element& element) {
+        try {
+            return keep(element);
+        } catch (...) {
+            send(letter, element, std::current_exception());
+        }
+        return false;
+    }
+};
+
+/// Gives failures as values.
+template <typename Function>
+struct attempted {
+    Function function;
+
+    template <typename Element>
+        requires std::invocable<Function&, const Element&>
+    auto operator()(const Element& element) {
+        using F = called<Function, Element>;
+        using R = either<typename F::value_type, std::exception_ptr>;
+        return futurize(function, element).then_wrapped([](F ended) {
+            return ended.failed() ? R(std::in_place_index<1>, ended.take_failure())
+                                  : R(std::in_place_index<0>, ended.take());
+        });
+    }
+};
+
+/// As skipped, once the future has ended.
+template <typename Function, typename Letter>
+struct skipped_async {
+    Function function;
+    Letter letter;
+
+    // `this` and the element stay until the future has ended.
+    template <typename Element>
+        requires std::invocable<Function&, const Element&>
+    auto operator()(const Element& element) {
+        using F = called<Function, Element>;
+        using R = std::optional<typename F::value_type>;
+        return futurize(function, element).then_wrapped([this, &element](F ended) {
+            if (ended.failed()) {
+                send(letter, element, ended.take_failure());
+                return R();
+            }
+            return R(std::in_place, ended.take());
+        });
+    }
+};
+
+/// What `function` makes of each element, where that is something.
+template <typename Function>
+auto sift(std::string name, Function function) {
+    return untyped{[name, function]<typename A>() {
+        static_assert(check_takes<A, Function>());
+        using B = typename given<A, Function>::value_type;
+        static_assert(!weir::detail::is_future<B>::value,
+                      "the function returns a future: use map_async");
+        return make_stepped<A, B, traits{.yields = rate::any}>(
+            work<A, B>(name), sift_step<B, Function>(function),
+            model_steps<A, B>([function](ref<A> element, std::vector<B>& out) mutable {
+                if (std::optional<B> made = function(element)) {
+                    out.push_back(std::move(*made));
+                }
+            }));
+    }};
 }
 
-/// Piece by piece, each from an element that the last one failed at.
-template <typename A, typename B>
-future<listed<B>> model_restart(model_ptr<A, B> body, listed<A> in) {
-    listed<B> whole;
-    for (bool first = true;; first = false) {
-        auto out = co_await (*body)(listed<A>{in.values, nullptr});
-        const std::size_t came = out.values.size();
-        std::move(out.values.begin(), out.values.end(), std::back_inserter(whole.values));
-        if (!out.failure || (came == 0 && !first)) {
-            whole.failure = out.failure ? out.failure : in.failure;
-            co_return whole;
-        }
-        in.values.erase(in.values.begin(), in.values.begin() + static_cast<std::ptrdiff_t>(came));
-    }
+template <typename B>
+constexpr bool check_copied() {
+    static_assert(std::copy_constructible<B>,
+                  "a map_async that skips gives copies of what its futures give");
+    return true;
 }
+
+/// Opens what attempted put beside its element, in the order of the elements.
+template <typename Letter>
+auto open_attempts(Letter letter) {
+    return untyped{[letter]<typename Attempt>() {
+        using B = std::variant_alternative_t<0, typename Attempt::second_type>;
+        static_assert(check_copied<B>());
+        return sift("skip",
+                    [letter](const ref<Attempt>& attempt) mutable {
+                        if (attempt.second.index() == 0) {
+                            return std::optional<B>(shape<B>::copy(std::get<0>(attempt.second)));
+                        }
+                        send(letter, attempt.first, std::get<1>(attempt.second).get());
+                        return std::optional<B>();
+                    })
+            .template of<Attempt>();
+    }};
+}
+
+/// Opens what skipped_async gives.
+inline auto open_optionals() {
+    return untyped{[]<typename Optional>() {
+        static_assert(check_copied<typename Optional::value_type>());
+        return sift("skip", [](const Optional& made) { return made; }).template of<Optional>();
+    }};
+}
+
+template <typename P>
+inline constexpr bool is_fold = false;
+template <typename S, typename Function>
+inline constexpr bool is_fold<fold_word<S, Function>> = true;
 
 }  // namespace detail
 
-/// Calls the function of a stage up to `times` more for an element that it failed at.
+/// Calls the function of a stage up to `times` more for an element that it failed at, at once.
+/// what     a map, filter, map_async or map_unordered; a future that is tried again keeps its
+///          place in the window
+template <typename Function>
+auto retry(unsigned times, const detail::map_word<Function>& what) {
+    using again = detail::retried<Function>;
+    return detail::map_word<again>{again{times, what.function}, what.name};
+}
+template <typename Predicate>
+auto retry(unsigned times, const detail::filter_word<Predicate>& what) {
+    using again = detail::retried<Predicate>;
+    return detail::filter_word<again>{again{times, what.keep}, what.name};
+}
+template <typename Function, bool Ordered>
+auto retry(unsigned times, const detail::async_word<Function, Ordered>& what) {
+    using again = detail::retried_async<Function>;
+    return detail::async_word<again, Ordered>{what.window, again{times, what.function}, what.name};
+}
 template <combinator P>
-auto retry(unsigned times, const P& what) {
-    return untyped{[times, what]<typename A>() {
-        const auto p = what.template of<A>();
-        using pipe_type = std::decay_t<decltype(p)>;
-        using B = typename pipe_type::result;
-        static_assert(pipe_type::kept.yields == rate::one,
-                      "rate: retry is for stages of one out for one in");
-        static_assert(!pipe_type::kept.stateful,
-                      "state: what a fold changed before it failed would stay when it is retried; "
-                      "restart begins anew");
-        detail::assert_one_stage(*p.graph());
-        node graph = *p.graph();
-        graph.make = [times, inner = p.graph()] {
-            return std::make_unique<detail::retrying_kernel>(*inner, times);
-        };
-        return detail::make_pipe<A, B, pipe_type::kept>(std::move(graph), p.meaning());
-    }};
+auto retry(unsigned, const P& what) {
+    static_assert(!detail::is_fold<P>,
+                  "state: what a fold changed before it failed would stay when its element is "
+                  "retried; restart begins anew");
+    static_assert(detail::is_fold<P>,
+                  "one stage: retry goes around a map, filter, map_async or map_unordered, as it "
+                  "was described; in a sequence around each, before a flat_map around a map that "
+                  "makes its range");
+    return what;
 }
 
 /// Leaves out the elements that a stage fails at, and gives each to `letter(element, failure)`,
-/// the sink for dead letters, on the stage's shard. It changes how many elements there are.
+/// the sink for dead letters: on the stage's shard, in the order of the elements, of a
+/// map_unordered in the order of the failures. What the letter throws is the stage's failure. It
+/// changes how many elements there are.
+/// what     a map, filter, map_async or map_unordered
+/// cost     for futures another stage, named "skip", which copies what they give
+template <typename Function, typename Letter>
+auto skip(const detail::map_word<Function>& what, Letter letter) {
+    return detail::sift(what.name,
+                        detail::skipped<Function, Letter>{what.function, std::move(letter)});
+}
+template <typename Predicate, typename Letter>
+auto skip(const detail::filter_word<Predicate>& what, Letter letter) {
+    using skipping = detail::skipped_filter<Predicate, Letter>;
+    return detail::filter_word<skipping>{skipping{what.keep, std::move(letter)}, what.name};
+}
+template <typename Function, typename Letter>
+auto skip(const detail::async_word<Function, true>& what, Letter letter) {
+    using attempting = detail::attempted<Function>;
+    return fanout(id(),
+                  detail::async_word<attempting, true>{what.window, {what.function}, what.name}) >>
+           detail::open_attempts(std::move(letter));
+}
+template <typename Function, typename Letter>
+auto skip(const detail::async_word<Function, false>& what, Letter letter) {
+    using skipping = detail::skipped_async<Function, Letter>;
+    return detail::async_word<skipping, false>{
+               what.window, skipping{what.function, std::move(letter)}, what.name} >>
+           detail::open_optionals();
+}
 template <combinator P, typename Letter>
-auto skip(const P& what, Letter letter) {
-    return untyped{[what, letter]<typename A>() {
-        const auto p = what.template of<A>();
-        using pipe_type = std::decay_t<decltype(p)>;
-        using B = typename pipe_type::result;
-        static_assert(pipe_type::kept.yields == rate::one,
-                      "rate: skip is for stages of one out for one in");
-        static_assert(!pipe_type::kept.stateful,
-                      "state: what a fold changed before it failed would stay when the element is "
-                      "skipped; restart begins anew");
-        static_assert(std::is_invocable_v<Letter&, ref<A>, const std::exception_ptr&>,
-                      "the sink for dead letters takes an element and a std::exception_ptr");
-        detail::assert_one_stage(*p.graph());
-        node graph = *p.graph();
-        graph.make = [letter, inner = p.graph()] {
-            return std::make_unique<detail::skipping_kernel<A, Letter>>(*inner, letter);
-        };
-        return detail::make_pipe<A, B, traits{.yields = rate::any}>(
-            std::move(graph), detail::make_model<A, B>([f = p.meaning()](listed<A> in) {
-                return detail::model_skip<A, B>(f, std::move(in));
-            }));
-    }};
+auto skip(const P& what, Letter) {
+    static_assert(!detail::is_fold<P>,
+                  "state: what a fold changed before it failed would stay when its element is "
+                  "skipped; restart begins anew");
+    static_assert(detail::is_fold<P>,
+                  "one stage: skip goes around a map, filter, map_async or map_unordered, as it "
+                  "was described; in a sequence around each, before a flat_map around a map that "
+                  "makes its range");
+    return what;
 }
 
-/// Begins a stage anew, with its first state, at an element that it failed at; if that fails too,
+/// Begins a fold anew, with its first state, at an element that it failed at; if that fails too,
 /// the stream ends.
+template <typename S, typename Function>
+auto restart(const detail::fold_word<S, Function>& what) {
+    static_assert(std::is_copy_assignable_v<S>, "restart puts the first state back by assignment");
+    using anew = detail::restarted<S, Function>;
+    return detail::fold_word<S, anew>{what.initial, anew{what.initial, what.function}, what.name};
+}
 template <combinator P>
 auto restart(const P& what) {
-    return untyped{[what]<typename A>() {
-        const auto p = what.template of<A>();
-        using pipe_type = std::decay_t<decltype(p)>;
-        using B = typename pipe_type::result;
-        static_assert(pipe_type::kept.yields == rate::one,
-                      "rate: restart is for stages of one out for one in");
-        detail::assert_one_stage(*p.graph());
-        node graph = *p.graph();
-        graph.make = [inner = p.graph()] {
-            return std::make_unique<detail::restarting_kernel>(inner);
-        };
-        return detail::make_pipe<A, B, pipe_type::kept>(
-            std::move(graph), detail::make_model<A, B>([f = p.meaning()](listed<A> in) {
-                return detail::model_restart<A, B>(f, std::move(in));
-            }));
-    }};
+    static_assert(detail::is_fold<P>,
+                  "one stage: restart goes around a fold, as it was described; in a sequence "
+                  "around each, and what has no state can be retried");
+    return what;
 }
 
 }  // namespace weir::pipeline

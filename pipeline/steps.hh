@@ -2,6 +2,7 @@
 #pragma once
 
 #include <concepts>
+#include <optional>
 #include <type_traits>
 #include <utility>
 
@@ -68,6 +69,19 @@ struct filter_step : plain_step {
         }
     }
     Predicate keep;
+};
+
+/// A function that may give nothing.
+template <typename B, typename Function>
+struct sift_step : plain_step {
+    explicit sift_step(Function of) : function(std::move(of)) {}
+    template <typename Element, typename Emit>
+    void operator()(const Element& element, const Emit& emit) {
+        if (std::optional<B> made = function(element)) {
+            emit(std::move(*made));
+        }
+    }
+    Function function;
 };
 
 template <typename S, typename B, typename Function>

@@ -203,46 +203,6 @@ TEST_CASE("the first failure in the order of the elements ends the stream") {
         3);
 }
 
-TEST_CASE("a stage skips, retries or begins anew as it was told") {
-    const auto fragile = map([](int i) {
-        if (i % 7 == 3) {
-            throw std::runtime_error("seven");
-        }
-        return i;
-    });
-    const auto counting = fold(0, [](int& count, int i) {
-        if (++count == 5) {
-            throw std::runtime_error("tired");
-        }
-        return i * 100 + count;
-    });
-    obeys_the_law(skip(fragile, [](int, const std::exception_ptr&) {}), numbers(50));
-    obeys_the_law(map([](int i) { return i; }) >> restart(counting), numbers(60));
-    // Each second call fails: all elements come through.
-    const auto flaky = retry(1, map([calls = 0](int i) mutable {
-                                 if (++calls % 2 == 1) {
-                                     throw std::runtime_error("again");
-                                 }
-                                 return i;
-                             }));
-    on_both([flaky](host&) -> future<> {
-        std::vector<int> out;
-        co_await run(from_list(numbers(40)) >> flaky >> collect(out), {.capacity = 8});
-        CHECK(out == numbers(40));
-        std::vector<int> letters;
-        const auto letter = [&letters](int i, const std::exception_ptr&) { letters.push_back(i); };
-        const auto odd = skip(map([](int i) {
-                                  if (i % 2 == 1) {
-                                      throw std::runtime_error("odd");
-                                  }
-                                  return i;
-                              }),
-                              letter);
-        co_await run(from_list(numbers(5)) >> odd >> discard());
-        CHECK(letters == std::vector<int>{1, 3});
-    });
-}
-
 TEST_CASE("a source that can't be made fails the deployment and leaves nothing behind") {
     on_both(
         [](host&) -> future<> {

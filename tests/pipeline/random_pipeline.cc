@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <pipeline/random_pipeline.hh>
 
+#include <algorithm>
+#include <array>
+#include <memory>
 #include <utility>
 
 #include <fmt/format.h>
@@ -61,6 +64,22 @@ Kind<A, B> grow(chooser& choose, unsigned depth);
 template <typename A, typename B>
 pure<A, B> leaf(chooser& choose) {
     const std::uint64_t salt = choose(1000);
+    if constexpr (std::is_same_v<A, B>) {
+        // Three times are enough for what is flaky.
+        const auto times = [&] { return choose.total() ? 3 : 3 - choose(4); };
+        switch (choose(12)) {
+            case 10:
+                return describe<A>(
+                    retry(times(), named("retry map", map(flaky_function<A, A>{salt}))));
+            case 11:
+                return describe<A>(retry(
+                    times(),
+                    named("retry map_async",
+                          map_async(1 + choose(5), late_flaky_function<A, A>{.salt = salt}))));
+            default:
+                break;
+        }
+    }
     switch (choose(8)) {
         default:
             return describe<A>(map(function<A, B>{salt}));
@@ -101,9 +120,16 @@ Kind<A, B> grow_any(chooser& choose, unsigned depth) {
                 shard_by<3>([salt](const ref<A>& each) { return hash(each) + salt; }, inner)));
         }
         case 5:
-        case 6:
-            return as<Kind<A, B>>(
-                describe<A>(fold(std::uint64_t{choose(1000)}, state_function<A, B>{})));
+        case 6: {
+            const std::uint64_t first = choose(1000);
+            if constexpr (std::is_same_v<A, B>) {
+                if (!choose.total() && choose.one_in(3)) {
+                    return as<Kind<A, B>>(describe<A>(restart(
+                        named("restart fold", fold(first, fragile_state_function<A, B>{})))));
+                }
+            }
+            return as<Kind<A, B>>(describe<A>(fold(first, state_function<A, B>{})));
+        }
     }
 }
 
@@ -160,37 +186,99 @@ Kind<A, B> grow(chooser& choose, unsigned depth) {
     return grow_any<Kind, A, B>(choose, depth);
 }
 
+/// The dead letters of a stage that skips, by their hashes.
+struct mailbox {
+    std::vector<std::uint64_t> letters{};
+    bool ordered = true;
+};
+using mailboxes = std::vector<std::shared_ptr<mailbox>>;
+
+/// What takes dead letters; its mailbox is added to the others.
+auto post(mailboxes& boxes, bool ordered = true) {
+    boxes.push_back(std::make_shared<mailbox>(mailbox{.ordered = ordered}));
+    return [box = boxes.back()](const auto& element, const std::exception_ptr&) {
+        box->letters.push_back(hash(element));
+    };
+}
+
+template <typename A>
+struct fragile_predicate {
+    std::uint64_t salt;
+    bool operator()(const ref<A>& element) const {
+        return hash(fragile_function<A, number>{salt}(element)) % 3 != 0;
+    }
+};
+
+/// What fails at some elements, and skips those.
+template <typename A>
+top<A, A> skipping(chooser& choose, mailboxes& boxes) {
+    const std::uint64_t salt = choose(1000);
+    switch (choose(3)) {
+        default:
+            return as<top<A, A>>(describe<A>(
+                skip(retry(choose(3), named("skip retry map", map(flaky_function<A, A>{salt}))),
+                     post(boxes))));
+        case 1:
+            return as<top<A, A>>(describe<A>(
+                skip(named("skip filter", filter(fragile_predicate<A>{salt})), post(boxes))));
+        case 2:
+            return as<top<A, A>>(describe<A>(
+                skip(map_async(1 + choose(5), late_fragile_function<A, A>{salt}), post(boxes))));
+    }
+}
+
+/// A part of a whole pipeline.
+template <typename A, typename B>
+top<A, B> grow_part(chooser& choose, mailboxes& boxes) {
+    const std::uint64_t salt = choose(1000);
+    switch (choose(8)) {
+        default:
+            return as<top<A, B>>(grow<one, A, B>(choose, choose(3)));
+        case 3:
+            return as<top<A, B>>(describe<A>(
+                named("skip map", skip(map(fragile_function<A, B>{salt}), post(boxes)))));
+        case 4:
+            return as<top<A, B>>(skipping<A>(choose, boxes) >> map(function<A, B>{salt}));
+        case 5:
+            return as<top<A, B>>(describe<A>(filter([salt](const ref<A>& each) {
+                                     return mixed(hash(each) + salt) % 3 != 0;
+                                 })) >>
+                                 map(function<A, B>{salt}));
+        case 6:
+            return as<top<A, B>>(describe<A>(flat_map([salt](const ref<A>& each) {
+                const std::uint64_t h = mixed(hash(each) + salt);
+                return std::vector<B>(h % 4, made_of<B>(h));
+            })));
+        case 7:
+            return as<top<A, B>>(describe<A>(window(1 + salt % 5)) >>
+                                 map([salt](const std::vector<A>& each) {
+                                     return made_of<B>(mixed(hash(each) + salt));
+                                 }));
+    }
+}
+
 /// A pipeline as a whole: what changes the number of elements may stand between the others.
 template <typename A, typename B>
-top<A, B> grow_top(chooser& choose, unsigned length) {
+top<A, B> grow_top(chooser& choose, unsigned length, mailboxes& boxes) {
     if (length == 0) {
         return as<top<A, B>>(grow<one, A, B>(choose, choose(4)));
     }
     return with_type(choose, [&]<typename M>() {
-        const auto rest = grow_top<M, B>(choose, length - 1);
-        const std::uint64_t salt = choose(1000);
-        switch (choose(4)) {
-            default:
-                return as<top<A, B>>(grow<one, A, M>(choose, choose(3)) >> rest);
-            case 1:
-                return as<top<A, B>>(describe<A>(filter([salt](const ref<A>& each) {
-                                         return mixed(hash(each) + salt) % 3 != 0;
-                                     })) >>
-                                     map(function<A, M>{salt}) >> rest);
-            case 2:
-                return as<top<A, B>>(describe<A>(flat_map([salt](const ref<A>& each) {
-                                         const std::uint64_t h = mixed(hash(each) + salt);
-                                         return std::vector<M>(h % 4, made_of<M>(h));
-                                     })) >>
-                                     rest);
-            case 3:
-                return as<top<A, B>>(describe<A>(window(1 + salt % 5)) >>
-                                     map([salt](const std::vector<A>& each) {
-                                         return made_of<M>(mixed(hash(each) + salt));
-                                     }) >>
-                                     rest);
-        }
+        const auto rest = grow_top<M, B>(choose, length - 1, boxes);
+        return as<top<A, B>>(grow_part<A, M>(choose, boxes) >> rest);
     });
+}
+
+/// What gives its elements in any order, and never fails.
+template <typename A>
+top<A, A> unordered_part(chooser& choose, mailboxes& boxes) {
+    const std::size_t window = 1 + choose(8);
+    const std::uint64_t salt = choose(1000);
+    return choose(2) == 0
+               ? as<top<A, A>>(describe<A>(map_unordered(window, late_function<A, A>{salt})))
+               : as<top<A, A>>(
+                     describe<A>(skip(map_unordered(window, late_fragile_function<A, A>{salt}),
+                                      post(boxes, false))));
 }
 
 std::string text_of(const node& what) {
@@ -231,15 +319,43 @@ std::string message_of(const std::exception_ptr& failure) {
     }
 }
 
+/// Empties mailboxes.
+/// returns  the letters of each, in an order that is the same each time
+std::vector<std::vector<std::uint64_t>> collected(const mailboxes& boxes) {
+    std::vector<std::vector<std::uint64_t>> letters;
+    for (const auto& each : boxes) {
+        letters.push_back(std::exchange(each->letters, {}));
+        if (!each->ordered) {
+            std::ranges::sort(letters.back());
+        }
+    }
+    return letters;
+}
+
 template <typename A, typename B>
-future<std::string> hold_against_model(top<A, B> p, std::vector<A> in, deploy_options options) {
-    const listed<B> expected = co_await model(p, in);
+struct checked_case {
+    top<A, B> pipe;
+    std::vector<A> in;
+    deploy_options options;
+    bool ordered;
+    mailboxes boxes;
+};
+
+template <typename A, typename B>
+future<std::string> hold_against_model(checked_case<A, B> held) {
+    collected(held.boxes);
+    listed<B> expected = co_await model(held.pipe, held.in);
+    const auto letters = collected(held.boxes);
     std::vector<B> out;
     std::exception_ptr failure;
     try {
-        co_await run(from_list(in) >> p >> collect(out), options);
+        co_await run(from_list(held.in) >> held.pipe >> collect(out), held.options);
     } catch (...) {
         failure = std::current_exception();
+    }
+    if (!held.ordered) {
+        std::ranges::sort(expected.values);
+        std::ranges::sort(out);
     }
     // When several stages fail at one element, the model names the first stage, a deployment the
     // left strand: both only if there is a failure at all.
@@ -254,6 +370,10 @@ future<std::string> hold_against_model(top<A, B> p, std::vector<A> in, deploy_op
         if (out[i] != expected.values[i]) {
             co_return fmt::format("element {} differs", i);
         }
+    }
+    // Of a stream that fails, elements that came to nothing may have left letters.
+    if (!failure && collected(held.boxes) != letters) {
+        co_return "other dead letters";
     }
     co_return "";
 }
@@ -270,7 +390,8 @@ random_pipe<A, B> random_stateful(chooser& choose, unsigned depth) {
 }
 template <typename A, typename B>
 random_whole_pipe<A, B> random_whole(chooser& choose, unsigned length) {
-    return grow_top<A, B>(choose, length);
+    mailboxes unread;
+    return grow_top<A, B>(choose, length, unread);
 }
 template pure<number, number> random_pure(chooser&, unsigned);
 template pure<number, text> random_pure(chooser&, unsigned);
@@ -285,9 +406,11 @@ template top<text, number> random_whole(chooser&, unsigned);
 
 deploy_options random_deployment(chooser& choose, unsigned shards) {
     deploy_options options;
-    options.capacity = choose(3) == 2 ? 64 : 1 + choose(8);
+    constexpr std::array<std::size_t, 3> large = {64, 4096, 65536};
+    options.capacity = choose(3) == 2 ? large[choose(large.size())] : 1 + choose(8);
     options.batch = choose(4) == 3 ? max_batch : 1 + choose(20);
-    options.polls = choose(2) * 50;
+    constexpr std::array polls = {0U, 1U, 50U, 1000U};
+    options.polls = polls[choose(polls.size())];
     options.fuse = choose(2) == 0;
     options.where.how = choose(2) == 0 ? placement::policy::spread : placement::policy::pack;
     options.where.base = choose(shards);
@@ -296,7 +419,7 @@ deploy_options random_deployment(chooser& choose, unsigned shards) {
 
 std::size_t random_length(chooser& choose, std::size_t capacity) {
     const std::size_t near = capacity - 1 + choose(3);
-    return choose(3) == 0 ? near : choose(choose(8) == 7 ? 400 : 40);
+    return choose(3) == 0 && near < 100 ? near : choose(choose(8) == 7 ? 400 : 40);
 }
 
 /// A shard at random for each stage.
@@ -315,19 +438,26 @@ placement random_list(chooser& choose, program what, unsigned shards) {
 random_case make_random_case(chooser& choose, unsigned shards) {
     return with_type(choose, [&]<typename A>() {
         return with_type(choose, [&]<typename B>() {
-            const auto p = grow_top<A, B>(choose, choose(3));
+            mailboxes boxes;
+            auto p = grow_top<A, B>(choose, choose(3), boxes);
+            const bool ordered = !choose.one_in(5);
+            if (!ordered) {
+                p = as<top<A, B>>(p >> unordered_part<B>(choose, boxes));
+            }
             deploy_options options = random_deployment(choose, shards);
-            const std::vector<A> in =
-                random_elements<A>(choose, random_length(choose, options.capacity));
+            std::vector<A> in = random_elements<A>(choose, random_length(choose, options.capacity));
             if (choose(3) == 2) {
                 std::vector<B> unused;
                 options.where = random_list(
                     choose, from_list(std::vector<A>()) >> p >> collect(unused), shards);
             }
+            std::string text = fmt::format("{} of {} elements, {}", text_of(*p.graph()), in.size(),
+                                           text_of(options));
             return random_case{
-                fmt::format("{} of {} elements, {}", text_of(*p.graph()), in.size(),
-                            text_of(options)),
-                [p, in, options] { return hold_against_model<A, B>(p, in, options); }};
+                std::move(text),
+                [held = checked_case<A, B>{p, std::move(in), options, ordered, std::move(boxes)}] {
+                    return hold_against_model(held);
+                }};
         });
     });
 }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -106,6 +108,26 @@ struct fragile_function {
         return made_of<B>(h);
     }
 };
+/// Fails up to three times in a row at some elements, and then bears them.
+template <typename A, typename B>
+struct flaky_function {
+    std::uint64_t salt;
+    std::uint64_t failing = 0;  // what it failed at last
+    unsigned failed = 0;        // so many times
+    B operator()(const ref<A>& element) {
+        const std::uint64_t h = mixed(hash(element) + salt);
+        if (h != failing) {
+            failing = h;
+            failed = 0;
+        }
+        if (h % 8 == 0 && failed < 1 + h / 8 % 3) {
+            ++failed;
+            throw std::runtime_error(fmt::format("flaky {} at {}", salt, h));
+        }
+        failed = 0;
+        return made_of<B>(h);
+    }
+};
 template <typename A, typename B>
 struct late_function {
     std::uint64_t salt;
@@ -117,10 +139,67 @@ struct late_function {
         return sleep_for(std::chrono::microseconds(h % 20)).then([h] { return made_of<B>(h); });
     }
 };
+/// Throws at some elements, and fails later at others.
+template <typename A, typename B>
+struct late_fragile_function {
+    std::uint64_t salt;
+    future<B> operator()(const ref<A>& element) const {
+        const B made = fragile_function<A, B>{salt}(element);
+        const std::uint64_t h = mixed(hash(element) + salt + 1);
+        if (h % 3 != 0) {
+            return make_ready_future<B>(made);
+        }
+        return sleep_for(std::chrono::microseconds(h % 20)).then([h, made] {
+            if (h % 5 == 0) {
+                throw std::runtime_error(fmt::format("late at {}", h));
+            }
+            return made;
+        });
+    }
+};
+/// Fails as flaky_function does, at once or later, with several elements under way.
+template <typename A, typename B>
+struct late_flaky_function {
+    std::uint64_t salt;
+    // Elements that it failed at, by the place where they stay until their future ends, and how
+    // often.
+    std::vector<std::pair<const void*, unsigned>> failing{};
+    future<B> operator()(const ref<A>& element) {
+        const std::uint64_t h = mixed(hash(element) + salt);
+        if (h % 8 == 0) {
+            const void* const place = std::addressof(element);
+            auto at = std::ranges::find(failing, place, &std::pair<const void*, unsigned>::first);
+            if (at == failing.end()) {
+                at = failing.emplace(at, place, 0);
+            }
+            if (at->second < 1 + h / 8 % 3) {
+                if (at->second++ == 0) {
+                    throw std::runtime_error(fmt::format("flaky {} at {}", salt, h));
+                }
+                return sleep_for(std::chrono::microseconds(h % 20)).then([h]() -> B {
+                    throw std::runtime_error(fmt::format("flaky at {}", h));
+                });
+            }
+            failing.erase(at);
+        }
+        return late_function<A, B>{salt}(element);
+    }
+};
 template <typename A, typename B>
 struct state_function {
     B operator()(std::uint64_t& state, const ref<A>& element) const {
         state = mixed(state + hash(element));
+        return made_of<B>(state);
+    }
+};
+/// Changes the state before it fails.
+template <typename A, typename B>
+struct fragile_state_function {
+    B operator()(std::uint64_t& state, const ref<A>& element) const {
+        state = mixed(state + hash(element));
+        if (state % 16 == 0) {
+            throw std::runtime_error(fmt::format("fragile state {}", state));
+        }
         return made_of<B>(state);
     }
 };

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pipelines that would break the law. Each line that is marked must not compile, with a message
 // that holds the words behind the mark; wrong_programs_test.py sees to it.
+#include <exception>
 #include <string>
+#include <vector>
 
 #include <weir/pipeline/pipeline.hh>
 
@@ -15,6 +17,9 @@ const auto even = filter([](int i) { return i % 2 == 0; });
 const auto sum = fold(0, [](int& total, int i) { return total += i; });
 const auto total = reduce(0, [](int& all, int i) { all += i; });
 const auto late = map_unordered(4, [](int i) { return weir::make_ready_future<int>(i); });
+const auto soon = map_async(4, [](int i) { return weir::make_ready_future<int>(i); });
+const auto ranges = flat_map([](int i) { return std::vector<int>{i}; });
+const auto letter = [](int, const std::exception_ptr&) {};
 const auto sides = map([](int i) {
     return i > 0 ? either<int, long>(std::in_place_index<0>, i)
                  : either<int, long>(std::in_place_index<1>, -i);
@@ -24,6 +29,8 @@ const auto sides = map([](int i) {
 [[maybe_unused]] const auto right = describe<int>(fanout(twice, sum) >> both(twice, twice));
 [[maybe_unused]] const auto ends = describe<int>(even >> fanout(total, total));
 [[maybe_unused]] const auto halves = describe<int>(sides >> merge(twice, shard<2>(twice)));
+
+[[maybe_unused]] const auto kept = describe<int>(skip(retry(1, soon), letter) >> restart(sum));
 
 template <typename P>
 void wrong(const P& p) {
@@ -46,9 +53,19 @@ void programs() {
     wrong(map([](int i) { return weir::make_ready_future<int>(i); }));  // wrong: use map_async
     wrong(map_async(2, [](int i) { return i; }));        // wrong: of a map_async returns a future
     wrong(loop(std::vector<int>{0}, map([](auto) { return 1; })));    // wrong: a loop's pipeline
-    wrong(skip(total, [](int, const std::exception_ptr&) {}));  // wrong: rate: skip is for stages
-    wrong(skip(sum, [](int, const std::exception_ptr&) {}));  // wrong: state: what a fold changed
-    wrong(retry(1, sum));                                     // wrong: state: what a fold changed
+    wrong(retry(1, twice >> twice));        // wrong: one stage: retry goes around a map,
+    wrong(retry(1, skip(twice, letter)));   // wrong: one stage: retry goes around a map,
+    wrong(retry(1, describe<int>(twice)));  // wrong: one stage: retry goes around a map,
+    wrong(skip(total, letter));             // wrong: one stage: skip goes around a map,
+    wrong(skip(window(2), letter));         // wrong: one stage: skip goes around a map,
+    wrong(skip(ranges, letter));            // wrong: one stage: skip goes around a map,
+    wrong(skip(sum, letter));               // wrong: state: what a fold changed
+    wrong(retry(1, sum));                   // wrong: state: what a fold changed
+    wrong(retry(1, restart(sum)));          // wrong: state: what a fold changed
+    wrong(restart(twice));                  // wrong: one stage: restart goes around a fold,
+    wrong(restart(total));                  // wrong: one stage: restart goes around a fold,
+    wrong(skip(twice, [](int) {}));         // wrong: the sink for dead letters takes an element
+    wrong(skip(soon, [](int) {}));          // wrong: the sink for dead letters takes an element
     wrong(describe<long>(map([](long i) { return i; })) >> twice);    // wrong: the element types
 }
 // clang-format on
