@@ -302,11 +302,17 @@ auto map_unordered(std::size_t window, Function function) {
     return detail::async_word<Function, false>{window, std::move(function), "map_unordered"};
 }
 
-/// The same pipeline under a name of its own, for pictures and for placement.
+/// The same pipeline under a name of its own, for pictures and for placement. One stage gets the
+/// name. Anything else becomes a group: its stages are called "name/map", with what they are
+/// called without it behind the name, and what is placed by the name is all of them.
 template <combinator P>
 auto named(std::string name, const P& what) {
     if constexpr (!detail::is_untyped<P>) {
         node graph = *what.graph();
+        if (graph.kind != node::form::work && graph.kind != node::form::async) {
+            graph = {
+                .kind = node::form::group, .in = graph.in, .out = graph.out, .of = {what.graph()}};
+        }
         graph.name = std::move(name);
         return what.with(std::make_shared<const node>(std::move(graph)));
     } else if constexpr (detail::is_stage_word<P>) {

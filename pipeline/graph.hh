@@ -44,6 +44,7 @@ struct node {
         shard,      ///< copies of of[0], dealt to by place
         key_shard,  ///< copies of of[0], dealt to by tag; `make` makes the tags
         loop,       ///< of[0], with the second half of its results fed back
+        group,      ///< of[0] under a name
     };
 
     form kind = form::id;

@@ -95,12 +95,28 @@ class planner {
         return std::bit_ceil((_plan.options.capacity + _split - 1) / _split);
     }
 
+    /// What finds a stage by name: its own name and then its groups', from the innermost on, each
+    /// with the groups around it before it alone.
+    std::vector<std::string> names_of(const std::string& name) const {
+        std::vector<std::string> path = _groups;
+        path.push_back(name);
+        std::vector<std::string> all;
+        for (; !path.empty(); path.pop_back()) {
+            all.push_back(fmt::format("{}", fmt::join(path, "/")));
+            all.push_back(path.back());
+        }
+        return all;
+    }
+
     shard_id choose(const std::string& name, unsigned turn, unsigned copy) {
-        _names.insert(name);
         const placement& where = _plan.options.where;
-        const auto named = where.named.find(name);
-        if (named != where.named.end()) {
-            return (named->second + copy) % _shards;
+        const std::vector<std::string> names = names_of(name);
+        _names.insert(names.begin(), names.end());
+        for (const std::string& each : names) {
+            const auto named = where.named.find(each);
+            if (named != where.named.end()) {
+                return (named->second + copy) % _shards;
+            }
         }
         if (where.how == placement::policy::listed) {
             return _number < where.shards.size() ? where.shards[_number] : 0;  // see check_list()
@@ -111,6 +127,7 @@ class planner {
 
     stream_ptr add(stage_plan added, unsigned turn) {
         added.shard = choose(added.name, turn, added.copy);
+        added.name = names_of(added.name).front();
         added.numbers = {_number++};
         const std::size_t minimum = std::bit_ceil(_least_capacity);
         added.capacity = std::max(capacity(), minimum);
@@ -161,6 +178,12 @@ class planner {
                 return lay_key_shards(what, in, turn, copy);
             case node::form::loop:
                 return lay_loop(what, in, turn, copy);
+            case node::form::group: {
+                _groups.push_back(what->name);
+                stream_ptr out = lay(what->of[0], in, turn, copy);
+                _groups.pop_back();
+                return out;
+            }
         }
         __builtin_unreachable();
     }
@@ -174,7 +197,7 @@ class planner {
                 choose(what->name, turn, copy) == before.shard) {
                 before.nodes.push_back(what);
                 before.numbers.push_back(_number++);
-                before.name += "+" + what->name;
+                before.name += "+" + names_of(what->name).front();
                 before.out = what->out;
                 ++turn;
                 return make(
@@ -365,7 +388,8 @@ class planner {
     unsigned _number = 0;  // of the next stage, before any fuses
     std::size_t _split = 1;
     std::size_t _least_capacity = 1;
-    std::vector<bool> _sealed;  // by stage: no kernel may be fused to its end
+    std::vector<bool> _sealed;         // by stage: no kernel may be fused to its end
+    std::vector<std::string> _groups;  // around what is laid, from the outermost
     std::set<std::string> _names;
 };
 

@@ -22,7 +22,8 @@ struct placement {
     shard_id base = 0;
     /// For `listed`: one for each stage before any fuse, in the order in which they are laid.
     std::vector<shard_id> shards{};
-    /// Stages by name, before all else; copy k of a sharded stage goes to (that + k) mod shards.
+    /// Stages and groups by name, before all else: "group/stage", "stage", "group", and of those
+    /// that are there the first. Copy k of a sharded stage goes to (that + k) mod shards.
     std::map<std::string, shard_id> named{};
 };
 

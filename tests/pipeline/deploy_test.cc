@@ -203,6 +203,88 @@ TEST_CASE("the first failure in the order of the elements ends the stream") {
         3);
 }
 
+namespace {
+
+/// What stages are called, and where they lie.
+std::vector<std::pair<std::string, weir::shard_id>> laid(program what, deploy_options options) {
+    std::vector<std::pair<std::string, weir::shard_id>> all;
+    for (const stage_plan& each : lay_out(std::move(what), std::move(options), 4).stages) {
+        all.emplace_back(each.name, each.shard);
+    }
+    return all;
+}
+
+}  // namespace
+
+TEST_CASE("a name around several stages is that of a group, and places all of them") {
+    using places = std::vector<std::pair<std::string, weir::shard_id>>;
+    const auto twice = map([](int i) { return 2 * i; });
+    const auto odd = [](int i) {
+        return i % 2 == 0 ? either<int, int>(std::in_place_index<0>, i)
+                          : either<int, int>(std::in_place_index<1>, i);
+    };
+    const auto of_two = [](int i) { return static_cast<std::size_t>(i); };
+    const auto sum = fold(0, [](int& all, int i) { return all += i; });
+    const auto add = map([](const auto& pair) { return pair.first + pair.second; });
+    const auto again = both(twice, id());
+    const auto fan = fanout(named("left", twice), named("inner", twice >> twice)) >> add;
+    std::vector<int> out;
+    const auto of = [&](const auto& p) {
+        return from_list(std::vector<int>{}) >> p >> collect(out);
+    };
+    const deploy_options apart{.fuse = false};
+
+    CHECK(laid(of(named("one", named("other", twice))), apart)[1].first == "one");
+    CHECK(laid(of(named("two", twice >> named("last", twice))), apart) ==
+          places{{"list", 0}, {"two/map", 1}, {"two/last", 2}, {"collect", 3}});
+    CHECK(laid(of(named("fan", fan)), apart) == places{{"list", 0},
+                                                       {"fan/left", 1},
+                                                       {"fan/inner/map", 2},
+                                                       {"fan/inner/map", 3},
+                                                       {"fan/map", 0},
+                                                       {"collect", 1}});
+    CHECK(laid(of(map(odd) >> named("choice", merge(twice, named("right", twice)))), apart) ==
+          places{{"list", 0}, {"map", 1}, {"choice/map", 2}, {"choice/right", 3}, {"collect", 0}});
+    CHECK(laid(of(named("copies", shard<2>(twice))), apart) ==
+          places{{"list", 0}, {"copies/map", 1}, {"copies/map", 2}, {"collect", 3}});
+    CHECK(laid(of(named("keys", shard_by<2>(of_two, sum))), apart) ==
+          places{{"list", 0}, {"keys/key", 1}, {"keys/fold", 2}, {"keys/fold", 3}, {"collect", 0}});
+    CHECK(laid(of(named("round", loop(std::vector<int>{1}, again))), apart) ==
+          places{{"list", 0}, {"round/map", 1}, {"round/loop", 2}, {"collect", 3}});
+    CHECK(laid(of(named("none", id()) >> twice), apart)[1].first == "map");
+    CHECK(laid(of(named("two", twice >> twice)), {.where = {.how = placement::policy::pack}})[1] ==
+          places::value_type("two/map+two/map", 0));
+
+    // The innermost name decides, and one with its groups before one without.
+    const auto placed = [&](std::map<std::string, weir::shard_id> names) {
+        deploy_options options = apart;
+        options.where.named = std::move(names);
+        std::vector<weir::shard_id> shards;
+        for (const auto& each : laid(of(named("fan", fan)), options)) {
+            shards.push_back(each.second);
+        }
+        return shards;
+    };
+    using shards = std::vector<weir::shard_id>;
+    CHECK(placed({{"fan", 3}}) == shards{0, 3, 3, 3, 3, 1});
+    CHECK(placed({{"fan", 3}, {"inner", 2}}) == shards{0, 3, 2, 2, 3, 1});
+    CHECK(placed({{"fan", 3}, {"inner", 2}, {"fan/inner", 1}}) == shards{0, 3, 1, 1, 3, 1});
+    CHECK(placed({{"fan", 3}, {"map", 2}, {"fan/map", 0}}) == shards{0, 3, 2, 2, 0, 1});
+    CHECK(placed({{"fan/left", 2}}) == shards{0, 2, 2, 3, 0, 1});
+    deploy_options copied = apart;
+    copied.where.named = {{"copies", 3}};
+    CHECK(laid(of(named("copies", shard<2>(twice))), copied)[2].second == 0);
+    CHECK_THROWS_WITH_AS(placed({{"left/fan", 1}}),
+                         "place left/fan: no stage of that name: malformed input", weir::error);
+}
+
+TEST_CASE("a name changes nothing of what a pipeline gives") {
+    const auto twice = map([](int i) { return 2 * i; });
+    obeys_the_law(named("all", named("fan", fanout(twice, named("copies", shard<2>(twice)))) >>
+                                   named("nothing", id())),
+                  numbers(33));
+}
+
 TEST_CASE("a source that can't be made fails the deployment and leaves nothing behind") {
     on_both(
         [](host&) -> future<> {
