@@ -35,18 +35,17 @@ void add_options(CLI::App& to, pipeline_options& options, std::string title) {
                   "Show the newest so many elements of each ring in it; default: none");
 }
 
-future<bool> run_to_end(pipeline::program what, const pipeline_options& options) {
+future<bool> run_to_end(pipeline::program what, pipeline_options options) {
     host& own = this_host();
-    pipeline::deploy_options how = options.deploy;
-    how.paused = true;  // until who watches is there
-    const auto deployed = co_await pipeline::deploy(std::move(what), std::move(how));
+    options.deploy.paused = true;  // until who watches is there
+    const auto deployed = co_await pipeline::deploy(std::move(what), std::move(options.deploy));
     bool early = false;
     auto stopping = own.until_stop().then([&] {
         early = !deployed->joined();
         return deployed->stop();
     });
     // The stop must not come later than the deployment's end: without a signal, we ask ourselves.
-    co_await pipeline::join_watched(*deployed, options.watch).finally([&] {
+    co_await pipeline::join_watched(*deployed, std::move(options.watch)).finally([&] {
         own.request_stop();
         return std::move(stopping);
     });

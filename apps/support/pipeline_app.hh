@@ -25,6 +25,6 @@ void add_options(CLI::App& to, pipeline_options& options, std::string title);
 /// or, once the host is asked to stop, ends its source early; then the host is to stop, too. Once
 /// for each host.
 /// returns  false if it was ended early
-weir::future<bool> run_to_end(weir::pipeline::program what, const pipeline_options& options);
+weir::future<bool> run_to_end(weir::pipeline::program what, pipeline_options options);
 
 }  // namespace apps
