@@ -21,6 +21,8 @@ class probe_sink;
 struct host_options {
     std::string name = "weir";
     unsigned shards = 1;
+    /// The cpu of each shard, told by who binds their threads; empty where nobody does.
+    std::vector<unsigned> cpus{};
     shard_options shard;
     mesh_options mesh;
     log_options logging;

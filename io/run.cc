@@ -30,6 +30,12 @@ std::vector<shard_place> places_of(run_options& options) {
     }
     auto places = place(discover_topology(), options.placement);
     options.host.shards = static_cast<unsigned>(places.size());
+    options.host.cpus.clear();
+    for (const shard_place& each : places) {
+        if (options.pin) {
+            options.host.cpus.push_back(each.cpu);
+        }
+    }
     return places;
 }
 

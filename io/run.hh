@@ -16,7 +16,7 @@ namespace weir::io {
 using application = std::function<future<>(host&)>;
 
 struct run_options {
-    host_options host;            ///< its number of shards is that of the placement
+    host_options host;            ///< its shards and their cpus are those of the placement
     placement_options placement;  ///< which cpus; none: one per core, within the cgroup's quota
     bool pin = true;              ///< each shard to its cpu
     uring_options uring;

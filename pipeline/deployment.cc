@@ -316,8 +316,9 @@ future<std::vector<stage_sample>> deployment::ask_parts(std::size_t elements) {
 }
 
 future<std::unique_ptr<deployment>> deploy(program what, deploy_options options) {
-    std::unique_ptr<deployment> made(
-        new deployment(lay_out(std::move(what), std::move(options), this_host().shard_count())));
+    plan laid = lay_out(std::move(what), std::move(options), this_host().shard_count());
+    laid.cpus = this_host().options().cpus;
+    std::unique_ptr<deployment> made(new deployment(std::move(laid)));
     std::exception_ptr failure;
     try {
         co_await made->build();

@@ -7,6 +7,8 @@
 
 #include <fmt/format.h>
 
+#include <weir/core/topology.hh>
+
 namespace weir::pipeline {
 
 namespace {
@@ -99,11 +101,13 @@ std::size_t bottleneck(const picture& drawn, const moment& now) {
         behind[edge.from] = std::max(behind[edge.from], full);
     }
     std::size_t found = drawn.stages.size();
-    double most = 0.3;  // a stage that works less holds nobody up
+    // A stage that does less holds nobody up: what waits for it may wait for others on its cpu.
+    constexpr double least_load = 0.1;
+    double most = 0.3;
     for (std::size_t i = 0; i < drawn.stages.size(); ++i) {
-        const double score =
-            now.stages[i].over ? 0 : figures[i].load + std::max(0.0, before[i] - behind[i]) / 2;
-        if (score > most) {
+        const double load = figures[i].load;
+        const double score = load + std::max(0.0, before[i] - behind[i]) / 2;
+        if (!now.stages[i].over && load >= least_load && score > most) {
             most = score;
             found = i;
         }
@@ -125,6 +129,35 @@ const char* name_of(stage_plan::form kind) {
             return "whole";
     }
     __builtin_unreachable();
+}
+
+std::string place_of(const drawn_stage& stage) {
+    return stage.cpu ? fmt::format("shard {}, cpu {}", stage.shard, *stage.cpu)
+                     : fmt::format("shard {}", stage.shard);
+}
+
+std::string places_of(const picture& drawn) {
+    std::string out = fmt::format("{} shard{}", drawn.shards, drawn.shards == 1 ? "" : "s");
+    std::vector<unsigned> cpus;
+    for (const drawn_stage& each : drawn.stages) {
+        if (each.cpu && std::ranges::find(cpus, *each.cpu) == cpus.end()) {
+            cpus.push_back(*each.cpu);
+        }
+    }
+    if (!cpus.empty()) {
+        out += cpus.size() == 1 ? ", cpu " : ", cpus ";
+        out += to_cpu_list(std::move(cpus));
+    }
+    return out;
+}
+
+shard_colour colour_of(shard_id shard) {
+    // No orange and no red.
+    static constexpr shard_colour colours[] = {{"#1c7ed6", "#4dabf7"}, {"#2b8a3e", "#69db7c"},
+                                               {"#9c36b5", "#da77f2"}, {"#0c8599", "#3bc9db"},
+                                               {"#6b7204", "#c0ca33"}, {"#c2255c", "#f783ac"},
+                                               {"#4263eb", "#91a7ff"}, {"#846358", "#c8a99b"}};
+    return colours[shard % std::size(colours)];
 }
 
 std::string readable(std::string_view text, std::size_t most) {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -13,9 +15,12 @@ namespace weir::pipeline {
 namespace {
 
 constexpr double layer_gap = 190;
+constexpr double wide_gap = 330;  // where more edges than boxes need room for their labels
 constexpr double box_gap = 34;
 constexpr double lane_height = 44;  // of an edge that passes a layer, with its label
 constexpr double back_gap = 46;     // below all, for edges that go back
+constexpr double label_gap = 4;
+constexpr double legend_height = 40;
 
 class layout {
   public:
@@ -26,6 +31,7 @@ class layout {
         split_edges();
         order_layers();
         align();
+        keep_apart();
         store();
     }
 
@@ -156,9 +162,20 @@ class layout {
         }
     }
 
-    double left(std::size_t which) const {
-        return static_cast<double>(_places[which].layer) * (picture::box_width + layer_gap);
+    void keep_apart() {
+        double left = 0;
+        for (std::size_t i = 0; i < _layers.size(); ++i) {
+            _left.push_back(left);
+            std::size_t edges = 0;
+            for (const std::size_t each : _layers[i]) {
+                edges += _places[each].behind.size();
+            }
+            const std::size_t next = i + 1 < _layers.size() ? _layers[i + 1].size() : 0;
+            const bool crowded = edges > std::max(_layers[i].size(), next);
+            left += picture::box_width + (crowded ? wide_gap : layer_gap);
+        }
     }
+    double left(std::size_t which) const { return _left[_places[which].layer]; }
 
     void store() {
         double top = 0;
@@ -188,7 +205,50 @@ class layout {
             }
             edge.through.push_back({left(edge.to), port(i, edge.to)});
         }
-        _into.height = bottom + (bottom > 0 ? 4 : 0);
+        _into.height = bottom + legend_height;
+        place_labels();
+    }
+
+    /// Where a curve is after a part `t` of it; the picture draws the same ones.
+    static point along(point from, point to, double t) {
+        const double x = 1.5 * t * (1 - t) + t * t * t;
+        const double y = t * t * (3 - 2 * t);
+        return {from.x + (to.x - from.x) * x, from.y + (to.y - from.y) * y};
+    }
+    /// How much of two labels lies over one another.
+    static double overlap(point a, point b) {
+        return std::max(0.0, picture::label_width + label_gap - std::abs(a.x - b.x)) *
+               std::max(0.0, picture::label_height + label_gap - std::abs(a.y - b.y));
+    }
+    // In the middle of their edges, or as near to it as there is room between the boxes and the
+    // other labels, which move again once all have been placed.
+    void place_labels() {
+        for (int sweep = 0; sweep < 3; ++sweep) {
+            for (std::size_t i = 0; i < _into.edges.size(); ++i) {
+                place_label(i, sweep == 0 ? i : _into.edges.size());
+            }
+        }
+    }
+    /// others  so many labels have a place
+    void place_label(std::size_t index, std::size_t others) {
+        drawn_edge& edge = _into.edges[index];
+        const std::size_t half = edge.through.size() / 2;
+        const point from = edge.through[half - 1];
+        const point to = edge.through[half];
+        const double room = std::abs(to.x - from.x) / 2 - picture::label_width / 2 - label_gap;
+        double least = std::numeric_limits<double>::max();
+        for (int step = 0; step <= 32; ++step) {
+            const int side = step % 2 == 0 ? 1 : -1;
+            const point here = along(from, to, 0.5 + 0.025 * side * ((step + 1) / 2));
+            double covered = 0;
+            for (std::size_t i = 0; i < others; ++i) {
+                covered += i == index ? 0 : overlap(here, _into.edges[i].label);
+            }
+            if (covered < least && std::abs(here.x - (from.x + to.x) / 2) <= room) {
+                least = covered;
+                edge.label = here;
+            }
+        }
     }
 
     // Where an edge meets a box: edges of one side spread over it, in the order of what they
@@ -220,17 +280,18 @@ class layout {
     std::vector<place> _places;                      // the stages, then those of passing edges
     std::vector<std::vector<std::size_t>> _passing;  // by edge
     std::vector<std::vector<std::size_t>> _layers;   // from top to bottom
+    std::vector<double> _left;                       // of each layer
 };
 
-/// Calls `visit(ring, parts)` for each ring that the stream lies in, of which it may be a part.
+/// Calls `visit(ring, parts)` for each ring that the stream lies in. Of a ring that is dealt out
+/// the reader has a part; whatever else lies between makes it look at all of it.
 template <typename Visit>
 void visit_rings(const stream& read, std::size_t parts, const Visit& visit) {
     if (read.kind == stream::form::ring) {
         visit(read, parts);
     }
     for (const stream_ptr& each : read.of) {
-        visit_rings(*each, read.kind == stream::form::part ? parts * read.deal.parts : parts,
-                    visit);
+        visit_rings(*each, read.kind == stream::form::part ? read.deal.parts : 1, visit);
     }
 }
 
@@ -245,7 +306,11 @@ picture draw(const plan& laid, std::string title) {
                                .shard = each.shard,
                                .copy = each.copy,
                                .capacity = each.out == nullptr ? 0 : each.capacity});
-        made.shards = std::max(made.shards, each.shard + 1);
+        if (each.shard < laid.cpus.size()) {
+            made.stages.back().cpu = laid.cpus[each.shard];
+        }
+        made.shards +=
+            std::ranges::count(made.stages, each.shard, &drawn_stage::shard) == 1 ? 1 : 0;
         std::vector<drawn_edge> read;
         if (each.in) {
             visit_rings(*each.in, 1, [&](const stream& ring, std::size_t parts) {

@@ -57,8 +57,8 @@ const weir = (() => {
     });
     let busiest = -1, most = .3;
     stages.forEach((s, n) => {
-      const score = s.over ? 0 : s.load + Math.max(0, before[n] - behind[n]) / 2;
-      if (score > most) { most = score; busiest = n; }
+      const score = s.load + Math.max(0, before[n] - behind[n]) / 2;
+      if (!s.over && s.load >= .1 && score > most) { most = score; busiest = n; }
     });
     return { stages, edges, busiest };
   }
@@ -77,18 +77,18 @@ const weir = (() => {
     });
     const stages = find("stage",
       ["rate", "service", "cursor", "waits", "load", "share", "newest"]);
-    const edges = find("edge", ["fill", "queue", "flow"]);
+    const edges = find("edge", ["fill"]), labels = find("label", ["queue", "flow"]);
     return shown => {
       shown.stages.forEach((s, n) => {
         const at = stages[n];
         text(at.rate, number(s.rate) + "/s");
-        text(at.service, time(s.service));
+        text(at.service.firstChild, time(s.service));
         text(at.cursor, "cursor " + (s.cursor < 0 ? "–" : s.cursor < 1e9 ? grouped(s.cursor) :
           number(s.cursor)));
         text(at.waits, s.over ? "ended" : s.window > 1 ? s.waits + "/" + s.window + " calls"
           : s.waits ? "waiting" : "");
-        at.load.setAttribute("width", (132 * s.load).toFixed(1));
-        text(at.share, Math.round(100 * s.load) + " %");
+        at.load.setAttribute("width", (104 * s.load).toFixed(1));
+        text(at.share, Math.round(100 * s.load) + " % busy");
         text(at.newest, cut(s.newest || "", 30));
         at.group.classList.toggle("over", !!s.over);
         at.group.classList.toggle("busiest", n === shown.busiest);
@@ -97,13 +97,15 @@ const weir = (() => {
         const at = edges[n], full = Math.min(100, 100 * e.full);
         at.fill.setAttribute("stroke-dasharray", full.toFixed(2) + " 200");
         at.fill.setAttribute("stroke-dashoffset", (full - 100).toFixed(2));
-        text(at.queue.firstChild, e.queued + " ");
-        text(at.flow, number(e.rate) + "/s");
+        text(labels[n].queue.firstChild, number(e.queued) + " ");
+        text(labels[n].flow, number(e.rate) + "/s");
         at.group.classList.toggle("full", full > 85);
       });
     };
   }
-  return { figures, painter, number, time };
+  const place = stage => "shard " + stage.shard +
+    (stage.cpu === null ? "" : ", cpu " + stage.cpu);
+  return { figures, painter, number, time, place };
 })();
 )js";
 // clang-format on

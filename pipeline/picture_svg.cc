@@ -13,7 +13,9 @@ namespace weir::pipeline {
 
 namespace {
 
-constexpr unsigned core_colours = 8;
+// The script knows both.
+constexpr double full_at = 85;       // of a hundred: what waits behind that is in the way
+constexpr double track_width = 104;  // of the bar that tells how busy a stage is
 
 std::string curve(point from, point to) {
     const double bend = std::abs(to.x - from.x) / 2;
@@ -39,41 +41,92 @@ std::string path_of(const drawn_edge& edge) {
     return out;
 }
 
-point middle_of(const drawn_edge& edge) {
-    const std::vector<point>& at = edge.through;
-    const std::size_t half = at.size() / 2;
-    return {(at[half - 1].x + at[half].x) / 2, (at[half - 1].y + at[half].y) / 2};
+/// What fits into a box of a text of valid UTF-8: its beginning and its end, since groups are
+/// told at one and stages at the other. `most` is in letters of usual width.
+std::string fitting(std::string_view text, double most) {
+    struct letter {
+        std::string_view bytes;
+        double width;
+    };
+    std::vector<letter> letters;
+    double width = 0;
+    for (std::size_t at = 0; at < text.size();) {
+        std::size_t end = at + 1;
+        while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80) {
+            ++end;
+        }
+        const auto first = static_cast<unsigned char>(text[at]);
+        const bool broad = std::string_view("mwMW@%").find(text[at]) != std::string_view::npos;
+        const bool upper = text[at] >= 'A' && text[at] <= 'Z';
+        // From U+3000 on most are as wide as they are high.
+        letters.push_back({text.substr(at, end - at), first >= 0xe3 ? 1.9
+                                                      : broad       ? 1.6
+                                                      : upper       ? 1.25
+                                                                    : 1});
+        width += letters.back().width;
+        at = end;
+    }
+    if (width <= most) {
+        return std::string(text);
+    }
+    std::string begin;
+    std::string end;
+    double left = most - 1;
+    for (std::size_t from = 0, to = letters.size(); from < to;) {
+        const bool front = begin.size() <= end.size();
+        const letter& next = front ? letters[from++] : letters[--to];
+        left -= next.width;
+        if (left < 0) {
+            break;
+        }
+        front ? begin.append(next.bytes) : end.insert(0, next.bytes);
+    }
+    return begin + "…" + end;
 }
 
 std::string label_of(const picture& drawn, const drawn_stage& stage) {
-    constexpr std::size_t shown = 17;
+    constexpr double letters = 19;
     const bool copied = std::ranges::any_of(drawn.stages, [&](const drawn_stage& other) {
         return other.name == stage.name && other.copy != 0;
     });
-    return copied ? readable(stage.name, shown - 4) + fmt::format(" #{}", stage.copy + 1)
-                  : readable(stage.name, shown);
+    const std::string number = copied ? fmt::format(" #{}", stage.copy + 1) : "";
+    return fitting(stage.name, letters - static_cast<double>(number.size())) + number;
+}
+
+// What the pipe and the label of an edge say when a pointer rests on them.
+std::string about(const picture& drawn, const drawn_edge& edge) {
+    return fmt::format("<title>{} → {}: elements that wait / room for them, and a second</title>",
+                       xml_quoted(drawn.stages[edge.from].name),
+                       xml_quoted(drawn.stages[edge.to].name));
 }
 
 void append_edge(std::string& out, std::size_t index, const picture& drawn, const moment& now) {
     const drawn_edge& edge = drawn.edges[index];
     const std::string path = path_of(edge);
-    const point label = middle_of(edge);
     const point end = edge.through.back();
-    const std::size_t waiting = queued(now, edge);
-    const double full =
-        std::min(100.0, 100 * static_cast<double>(waiting) / static_cast<double>(edge.capacity));
-    const double seconds = std::chrono::duration<double>(now.at).count();
+    const double full = std::min(
+        100.0, 100 * static_cast<double>(queued(now, edge)) / static_cast<double>(edge.capacity));
     fmt::format_to(std::back_inserter(out),
-                   "<g class=\"edge{}\" data-edge=\"{}\"><path class=\"pipe\" d=\"{}\"/>"
+                   "<g class=\"edge{}{}\" data-edge=\"{}\">{}<path class=\"pipe\" d=\"{}\"/>"
                    "<path class=\"fill\" pathLength=\"100\" stroke-dasharray=\"{:.2f} 200\" "
                    "stroke-dashoffset=\"{:.2f}\" d=\"{}\"/>"
-                   "<path class=\"tip\" d=\"M{:.1f} {:.1f} l-12 -9 v18 Z\"/>"
-                   "<g class=\"label\" transform=\"translate({:.1f} {:.1f})\">"
-                   "<rect x=\"-46\" y=\"-18\" width=\"92\" height=\"36\" rx=\"8\"/>"
+                   "<path class=\"tip\" d=\"M{:.1f} {:.1f} l-12 -9 v18 Z\"/></g>\n",
+                   edge.fed_back ? " back" : "", full > full_at ? " full" : "", index,
+                   about(drawn, edge), path, full, full - 100, path, end.x, end.y);
+}
+
+void append_label(std::string& out, std::size_t index, const picture& drawn, const moment& now) {
+    const drawn_edge& edge = drawn.edges[index];
+    const double seconds = std::chrono::duration<double>(now.at).count();
+    fmt::format_to(std::back_inserter(out),
+                   "<g class=\"label\" data-label=\"{}\" transform=\"translate({:.1f} {:.1f})\">{}"
+                   "<rect x=\"{:.0f}\" y=\"{:.0f}\" width=\"{:.0f}\" height=\"{:.0f}\" rx=\"8\"/>"
                    "<text class=\"queue\" y=\"-3\">{} <tspan>/ {}</tspan></text>"
-                   "<text class=\"flow\" y=\"12\">{}/s</text></g></g>\n",
-                   edge.fed_back ? " back" : "", index, path, full, full - 100, path, end.x, end.y,
-                   label.x, label.y, waiting, edge.capacity,
+                   "<text class=\"flow\" y=\"12\">{}/s</text></g>\n",
+                   index, edge.label.x, edge.label.y, about(drawn, edge), -picture::label_width / 2,
+                   -picture::label_height / 2, picture::label_width, picture::label_height,
+                   short_number(static_cast<double>(queued(now, edge))),
+                   short_number(static_cast<double>(edge.capacity)),
                    short_number(seconds > 0 ? static_cast<double>(taken(now, edge)) / seconds : 0));
 }
 
@@ -82,32 +135,37 @@ void append_stage(std::string& out, std::size_t index, const picture& drawn, con
     const drawn_stage& stage = drawn.stages[index];
     const stage_sample& sample = now.stages[index];
     const bool end = stage.kind == stage_plan::form::source || stage.kind == stage_plan::form::sink;
+    const shard_colour colour = colour_of(stage.shard);
+    auto into = std::back_inserter(out);
     fmt::format_to(
-        std::back_inserter(out),
-        "<g class=\"stage {} core{}{}{}\" data-stage=\"{}\" transform=\"translate({:.1f} {:.1f})\">"
-        "<title>{}, {} on core {}</title>"
+        into,
+        "<g class=\"stage {}{}{}\" data-stage=\"{}\" style=\"--on-light:{};--on-dark:{}\" "
+        "transform=\"translate({:.1f} {:.1f})\"><title>{}, {} on {}</title>"
         "<rect class=\"box\" width=\"{:.0f}\" height=\"{:.0f}\" rx=\"{}\"/>"
-        "<path class=\"stripe\" d=\"M10 12 V{:.0f}\"/>"
-        "<text class=\"name\" x=\"22\" y=\"24\">{}</text>"
-        "<text class=\"core\" x=\"194\" y=\"24\">core {}</text>"
-        "<text class=\"rate\" x=\"22\" y=\"50\">{}/s</text>"
-        "<text class=\"service\" x=\"194\" y=\"50\">{}</text>"
-        "<text class=\"cursor\" x=\"22\" y=\"69\">cursor {}</text>"
-        "<text class=\"waits\" x=\"194\" y=\"69\">{}</text>"
-        "<rect class=\"track\" x=\"22\" y=\"79\" width=\"132\" height=\"6\" rx=\"3\"/>"
-        "<rect class=\"load\" x=\"22\" y=\"79\" width=\"{:.1f}\" height=\"6\" rx=\"3\"/>"
-        "<text class=\"share\" x=\"194\" y=\"86\">{:.0f} %</text>"
+        "<path class=\"stripe\" d=\"M10 12 V{:.0f}\"/>",
+        name_of(stage.kind), busiest ? " busiest" : "", sample.over ? " over" : "", index,
+        colour.on_light, colour.on_dark, stage.at.x, stage.at.y, xml_quoted(stage.name),
+        name_of(stage.kind), place_of(stage), picture::box_width, picture::box_height,
+        end ? 26 : 10, picture::box_height - 12);
+    fmt::format_to(
+        into,
+        "<text class=\"name\" x=\"22\" y=\"23\">{}</text>"
+        "<text class=\"place\" x=\"22\" y=\"40\">{}</text>"
+        "<text class=\"rate\" x=\"22\" y=\"66\">{}/s</text>"
+        "<text class=\"service\" x=\"194\" y=\"66\">{}<tspan> each</tspan></text>"
+        "<text class=\"cursor\" x=\"22\" y=\"85\">cursor {}</text>"
+        "<text class=\"waits\" x=\"194\" y=\"85\">{}</text>"
+        "<rect class=\"track\" x=\"22\" y=\"94\" width=\"{:.0f}\" height=\"6\" rx=\"3\"/>"
+        "<rect class=\"load\" x=\"22\" y=\"94\" width=\"{:.1f}\" height=\"6\" rx=\"3\"/>"
+        "<text class=\"share\" x=\"194\" y=\"101\">{:.0f} % busy</text>"
         "<g class=\"flag\"><rect x=\"100\" y=\"-13\" width=\"96\" height=\"20\" rx=\"10\"/>"
         "<text x=\"148\" y=\"1\">bottleneck</text></g>"
         "<text class=\"newest\" x=\"4\" y=\"{:.0f}\">{}</text></g>\n",
-        name_of(stage.kind), stage.shard % core_colours, busiest ? " busiest" : "",
-        sample.over ? " over" : "", index, stage.at.x, stage.at.y, xml_quoted(stage.name),
-        name_of(stage.kind), stage.shard, picture::box_width, picture::box_height, end ? 26 : 10,
-        picture::box_height - 12, xml_quoted(label_of(drawn, stage)), stage.shard,
-        short_number(figures.rate), short_time(figures.service), sample.cursor,
+        xml_quoted(label_of(drawn, stage)), place_of(stage), short_number(figures.rate),
+        short_time(figures.service), sample.cursor,
         sample.waits.most > 1 ? fmt::format("{}/{} calls", sample.waits.now, sample.waits.most)
                               : std::string(sample.over ? "ended" : ""),
-        132 * figures.load, 100 * figures.load, picture::box_height + 17,
+        track_width, track_width * figures.load, 100 * figures.load, picture::box_height + 17,
         xml_quoted(readable(sample.newest, 30)));
 }
 
@@ -120,10 +178,16 @@ std::string to_svg(const picture& drawn, const moment& now) {
     for (std::size_t i = 0; i < drawn.edges.size(); ++i) {
         append_edge(out, i, drawn, now);
     }
+    for (std::size_t i = 0; i < drawn.edges.size(); ++i) {
+        append_label(out, i, drawn, now);
+    }
     for (std::size_t i = 0; i < drawn.stages.size(); ++i) {
         append_stage(out, i, drawn, now, figures[i], i == busiest);
     }
-    return out + "</g>\n";
+    return out + fmt::format(
+                     "<text class=\"legend\" x=\"0\" y=\"{:.0f}\">stages: elements a second, time "
+                     "for each · pipes: waiting / room, elements a second</text></g>\n",
+                     drawn.height - 6);
 }
 
 // clang-format off
@@ -139,21 +203,19 @@ const char picture_style[] = R"css(
     --fill: #3d93a8; --full: #c98a2b; --load: #4dbdd1; --hot: #ff922b; --hot-card: #33241a;
     --label: #10161c; }
 }
-.weir-pipeline .core0 { --core: #1c7ed6; } .weir-pipeline .core1 { --core: #2f9e44; }
-.weir-pipeline .core2 { --core: #e67700; } .weir-pipeline .core3 { --core: #9c36b5; }
-.weir-pipeline .core4 { --core: #e03131; } .weir-pipeline .core5 { --core: #0c8599; }
-.weir-pipeline .core6 { --core: #868e05; } .weir-pipeline .core7 { --core: #c2255c; }
+.weir-pipeline .stage { --place: var(--on-light); }
+@media (prefers-color-scheme: dark) { .weir-pipeline .stage { --place: var(--on-dark); } }
 .weir-pipeline text { fill: var(--text); }
 .weir-pipeline .box { fill: var(--card); stroke: var(--line); stroke-width: 1.5; }
-.weir-pipeline .stripe { stroke: var(--core); stroke-width: 5; stroke-linecap: round; fill: none; }
+.weir-pipeline .stripe { stroke: var(--place); stroke-width: 5; stroke-linecap: round; fill: none; }
 .weir-pipeline .source .stripe, .weir-pipeline .sink .stripe { stroke-dasharray: 9 7; }
 .weir-pipeline .name { font-weight: 650; font-size: 14px; }
 .weir-pipeline .rate { font-weight: 650; font-size: 17px; }
 .weir-pipeline .service { font-size: 14px; text-anchor: end; }
-.weir-pipeline .core, .weir-pipeline .waits, .weir-pipeline .share { text-anchor: end; }
-.weir-pipeline .core { fill: var(--core); font-weight: 650; }
+.weir-pipeline .waits, .weir-pipeline .share { text-anchor: end; }
+.weir-pipeline .place { fill: var(--place); font-weight: 650; }
 .weir-pipeline .cursor, .weir-pipeline .waits, .weir-pipeline .share,
-.weir-pipeline .flow, .weir-pipeline tspan { fill: var(--soft); }
+.weir-pipeline .flow, .weir-pipeline .legend, .weir-pipeline tspan { fill: var(--soft); }
 .weir-pipeline .track { fill: var(--pipe); }
 .weir-pipeline .load { fill: var(--load); }
 .weir-pipeline .pipe, .weir-pipeline .fill { fill: none; stroke-width: 9; }
@@ -166,6 +228,7 @@ const char picture_style[] = R"css(
 .weir-pipeline .label text { text-anchor: middle; }
 .weir-pipeline .queue { font-weight: 650; }
 .weir-pipeline .queue tspan { font-weight: 400; }
+.weir-pipeline .service tspan { font-size: 12px; }
 .weir-pipeline .flow { font-size: 11px; }
 .weir-pipeline .newest { font: 11px ui-monospace, "DejaVu Sans Mono", monospace;
   fill: var(--soft); }

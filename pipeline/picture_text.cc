@@ -10,10 +10,6 @@ namespace weir::pipeline {
 
 namespace {
 
-// Light enough for dark text; by shard, round and round.
-constexpr const char* core_colours[] = {"#cfe8ef", "#d7ecd2", "#f6e3c5", "#e3daf3",
-                                        "#f5d6dc", "#d6e0f5", "#e9ebc9", "#d3efe6"};
-
 std::string dot_quoted(std::string_view text) {
     std::string out = "\"";
     for (const char each : text) {
@@ -41,7 +37,7 @@ void append_dot(std::string& out, const picture& drawn, const moment& now,
     for (std::size_t i = 0; i < drawn.stages.size(); ++i) {
         const drawn_stage& stage = drawn.stages[i];
         const stage_sample& sample = now.stages[i];
-        std::vector<std::string> lines{fmt::format("{} (core {})", stage.name, stage.shard),
+        std::vector<std::string> lines{fmt::format("{} ({})", stage.name, place_of(stage)),
                                        fmt::format("cursor {}", sample.cursor),
                                        fmt::format("{}/s, {} each", short_number(figures[i].rate),
                                                    short_time(figures[i].service))};
@@ -53,9 +49,8 @@ void append_dot(std::string& out, const picture& drawn, const moment& now,
         }
         const bool end =
             stage.kind == stage_plan::form::source || stage.kind == stage_plan::form::sink;
-        fmt::format_to(into, "    {}{} [label={}, shape={}, fillcolor=\"{}\"{}];\n", prefix, i,
-                       dot_lines(lines), end ? "oval" : "box",
-                       core_colours[stage.shard % std::size(core_colours)],
+        fmt::format_to(into, "    {}{} [label={}, shape={}, fillcolor=\"{}33\"{}];\n", prefix, i,
+                       dot_lines(lines), end ? "oval" : "box", colour_of(stage.shard).on_light,
                        i == busiest ? ", color=\"#d9480f\", penwidth=3" : "");
     }
     for (const drawn_edge& edge : drawn.edges) {
@@ -69,14 +64,15 @@ void append_stage(std::string& out, unsigned id, const drawn_stage& stage,
                   const stage_sample& sample) {
     const stage_counters& counted = sample.counted;
     fmt::format_to(std::back_inserter(out),
-                   "{{\"id\":{},\"name\":{},\"kind\":\"{}\",\"shard\":{},\"copy\":{},"
+                   "{{\"id\":{},\"name\":{},\"kind\":\"{}\",\"shard\":{},\"cpu\":{},\"copy\":{},"
                    "\"capacity\":{},\"x\":{:.1f},\"y\":{:.1f},\"elements\":{},\"batches\":{},"
                    "\"runs\":{},\"starved\":{},\"blocked\":{},\"service_ns\":{},"
                    "\"sampled_elements\":{},\"cursor\":{},\"queued\":{},\"waits\":{},"
                    "\"window\":{},\"over\":{},\"newest\":{}}}",
-                   id, json_quoted(stage.name), name_of(stage.kind), stage.shard, stage.copy,
-                   stage.capacity, stage.at.x, stage.at.y, counted.elements, counted.batches,
-                   counted.runs, counted.starved, counted.blocked, counted.service.count(),
+                   id, json_quoted(stage.name), name_of(stage.kind), stage.shard,
+                   stage.cpu ? std::to_string(*stage.cpu) : "null", stage.copy, stage.capacity,
+                   stage.at.x, stage.at.y, counted.elements, counted.batches, counted.runs,
+                   counted.starved, counted.blocked, counted.service.count(),
                    counted.sampled_elements, sample.cursor, sample.queued, sample.waits.now,
                    sample.waits.most, sample.over, json_quoted(sample.newest));
 }

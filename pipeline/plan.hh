@@ -69,6 +69,7 @@ struct plan {
     program what;
     deploy_options options;
     std::vector<stage_plan> stages;  ///< the source first, the sink last; or one for all
+    std::vector<unsigned> cpus{};    ///< of each shard, for pictures; empty where none is bound
 };
 
 /// Lays a program out on shards 0..shards-1.

@@ -96,10 +96,10 @@ std::string recorder::frames_json() const {
 
 std::string recorder::svg() const {
     constexpr double margin = 56;
-    constexpr double head = 76;
+    constexpr double head = 92;
     constexpr double player = 128;
     const double width = std::max(_drawn.width + 2 * margin, 860.0);
-    const double height = head + _drawn.height + 30 + player;
+    const double height = head + _drawn.height + 20 + player;
     const double left = (width - _drawn.width) / 2;
     moment shown = _shown;
     shown.stages.resize(_drawn.stages.size());
@@ -107,12 +107,12 @@ std::string recorder::svg() const {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {0:.0f} {1:.0f}\" "
         "role=\"img\" tabindex=\"0\">\n<title>{2}</title>\n<style>{3}{4}</style>\n"
         "<rect class=\"back\" width=\"{0:.0f}\" height=\"{1:.0f}\"/>\n"
-        "<text class=\"title\" x=\"{5:.0f}\" y=\"38\">{2}</text>\n"
-        "<text class=\"about\" x=\"{6:.0f}\" y=\"38\">{7} stages on {8} {9}, {10} frames</text>\n"
-        "<g transform=\"translate({11:.0f} {12:.0f})\">\n",
+        "<text class=\"title\" x=\"{5:.0f}\" y=\"34\">{6}</text>\n"
+        "<text class=\"about\" x=\"{5:.0f}\" y=\"58\">{7} stages on {8}, {9} frames</text>\n"
+        "<g transform=\"translate({10:.0f} {11:.0f})\">\n",
         width, height, xml_quoted(_drawn.title), picture_style, recording_style, margin,
-        width - margin, _drawn.stages.size(), _drawn.shards, _drawn.shards == 1 ? "core" : "cores",
-        _frames.size(), left, head);
+        xml_quoted(readable(_drawn.title, static_cast<std::size_t>((width - 2 * margin) / 12))),
+        _drawn.stages.size(), places_of(_drawn), _frames.size(), left, head);
     out += to_svg(_drawn, shown) + "</g>\n";
     out += fmt::format("<g id=\"player\" transform=\"translate({:.0f} {:.0f})\"></g>\n", margin,
                        height - player + 14);

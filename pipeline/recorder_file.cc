@@ -8,7 +8,7 @@ const char recording_style[] = R"css(
 svg { --back: #f4f6f8; --ink: #17222d; --soft-ink: #63727f; --accent: #0b7285; --area: #c9e6ec;
   --button: #fff; --edge: #ccd5dd;
   font: 13px system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
-  outline: none; }
+  outline: none; background: var(--back); }
 @media (prefers-color-scheme: dark) {
   svg { --back: #10161c; --ink: #e4eaf0; --soft-ink: #8fa0ae; --accent: #4dbdd1; --area: #1f4650;
     --button: #18212a; --edge: #384856; }
@@ -17,7 +17,7 @@ svg { --back: #f4f6f8; --ink: #17222d; --soft-ink: #63727f; --accent: #0b7285; -
 text { fill: var(--ink); font-variant-numeric: tabular-nums; }
 .title { font-size: 20px; font-weight: 650; }
 .about, .help { fill: var(--soft-ink); }
-.about, .clock, .most { text-anchor: end; }
+.clock, .most { text-anchor: end; }
 .help { text-anchor: middle; font-size: 12px; }
 .most { font-size: 11px; fill: var(--soft-ink); }
 .area { fill: var(--area); }
@@ -183,6 +183,9 @@ const char recording_script[] = R"js((() => {
     PageDown: () => go(at + 10), PageUp: () => go(at - 10), Home: () => go(0),
     End: () => go(last), "+": () => faster(2), "=": () => faster(2), "-": () => faster(.5) };
   const alone = svg === document.documentElement;
+  // To be scrolled, not too small to read.
+  if (alone)
+    svg.style.minWidth = (innerWidth < 700 ? .85 : .62) * svg.viewBox.baseVal.width + "px";
   (alone ? window : svg).addEventListener("keydown", event => {
     if (event.ctrlKey || event.metaKey || event.altKey || !keys[event.key]) return;
     keys[event.key]();

@@ -83,8 +83,11 @@ future<> watchers::stop() {
 }
 
 future<> watchers::stop_recorder() {
-    co_await _recorder->stop();
-    co_await _recorder->write(_how.record);
+    future<> stopped = _recorder->stop();
+    co_await settled(stopped);
+    // What was seen before a look failed is worth seeing, too.
+    future<> written = _recorder->write(_how.record);
+    co_await when_all_succeed(std::move(stopped), std::move(written));
 }
 
 namespace {

@@ -137,8 +137,8 @@ class watchers {
 
     /// Ready when all have had a first look; a deployment that is paused until then is seen whole.
     future<> start();
-    /// Takes a last look, after join() or before it, and writes the recording. To be called when
-    /// start() has failed, too: others may have begun before.
+    /// Takes a last look, after join() or before it, and writes the recording, up to a look that
+    /// failed if one did. To be called when start() has failed, too: others may have begun before.
     /// fails    as a look did, or as recorder::write() does; all have stopped all the same
     future<> stop();
 

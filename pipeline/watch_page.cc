@@ -90,7 +90,7 @@ function add(one) {
   view.innerHTML = `<svg xmlns="http://www.w3.org/2000/svg" role="img" width="${wide}"
     height="${high}" viewBox="${-margin} -36 ${wide} ${high}"></svg>`;
   view.firstChild.innerHTML = one.picture;
-  view.firstChild.style.minWidth = Math.round(wide * .62) + "px";
+  view.firstChild.style.minWidth = Math.round(wide * (innerWidth < 700 ? .85 : .62)) + "px";
   view.firstChild.style.maxWidth = "100%";
   view.firstChild.style.height = "auto";
   made.section.append(line, view);
@@ -113,7 +113,7 @@ function show(one) {
   at.facts.textContent = weir.number(source.elements) + " in, " + weir.number(sink.elements) +
     " out, " + weir.time(1e9 * graph.time) + (sink.over ? ", ended" : "");
   const held = graph.stages[now.busiest];
-  at.held.textContent = held ? "held up by " + held.name + " on core " + held.shard : "";
+  at.held.textContent = held ? "held up by " + held.name + " on " + weir.place(held) : "";
 }
 async function poll() {
   try {

@@ -98,9 +98,9 @@ def test_live_page():
             shown = browse(demo.folder, "--virtual-time-budget=4000", "--dump-dom",
                            f"{demo.page}/pipeline")
             held = re.findall(r">(held up by [^<]*)<", shown)
-            if held and held[0].startswith("held up by store on core"):
+            if held and held[0].startswith("held up by store on shard"):
                 break
-        assert held and held[0].startswith("held up by store on core"), held
+        assert held and held[0].startswith("held up by store on shard"), held
         assert len(re.findall(r"<h2>", shown)) == 2
         rate = re.search(r'data-stage="0".*?class="rate"[^>]*>([^<]*)/s<', shown, re.S)[1]
         assert rate not in ("0", "–"), rate
