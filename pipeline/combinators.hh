@@ -310,8 +310,11 @@ auto named(std::string name, const P& what) {
     if constexpr (!detail::is_untyped<P>) {
         node graph = *what.graph();
         if (graph.kind != node::form::work && graph.kind != node::form::async) {
-            graph = {
-                .kind = node::form::group, .in = graph.in, .out = graph.out, .of = {what.graph()}};
+            graph = {.kind = node::form::group,
+                     .in = graph.in,
+                     .out = graph.out,
+                     .of = {what.graph()},
+                     .holds = graph.holds};
         }
         graph.name = std::move(name);
         return what.with(std::make_shared<const node>(std::move(graph)));

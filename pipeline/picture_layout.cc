@@ -21,6 +21,7 @@ constexpr double lane_height = 44;  // of an edge that passes a layer, with its 
 constexpr double back_gap = 46;     // below all, for edges that go back
 constexpr double label_gap = 4;
 constexpr double legend_height = 40;
+constexpr double legend_width = 520;
 
 class layout {
   public:
@@ -162,6 +163,7 @@ class layout {
         }
     }
 
+    // As wide as the legend at least, with the graph in its middle.
     void keep_apart() {
         double left = 0;
         for (std::size_t i = 0; i < _layers.size(); ++i) {
@@ -173,6 +175,11 @@ class layout {
             const std::size_t next = i + 1 < _layers.size() ? _layers[i + 1].size() : 0;
             const bool crowded = edges > std::max(_layers[i].size(), next);
             left += picture::box_width + (crowded ? wide_gap : layer_gap);
+        }
+        const double width = _left.back() + picture::box_width;
+        _into.width = std::max(width, legend_width);
+        for (double& each : _left) {
+            each += (_into.width - width) / 2;
         }
     }
     double left(std::size_t which) const { return _left[_places[which].layer]; }
@@ -189,7 +196,6 @@ class layout {
         }
         for (std::size_t i = 0; i < _into.stages.size(); ++i) {
             _into.stages[i].at = {left(i), _places[i].middle - picture::box_height / 2};
-            _into.width = std::max(_into.width, left(i) + picture::box_width);
         }
         for (std::size_t i = 0; i < _into.edges.size(); ++i) {
             drawn_edge& edge = _into.edges[i];

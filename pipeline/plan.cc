@@ -208,12 +208,16 @@ class planner {
                    turn++);
     }
 
+    static const node_ptr& ungrouped(const node_ptr& what) {
+        return what->kind == node::form::group ? ungrouped(what->of[0]) : what;
+    }
+
     // Where both halves became one stage, and there is a loop of both, that is its kernel.
     void join_kernels(const node_ptr& what, const stream& end) {
         if (what->make && end.kind == form::ring) {
             std::vector<node_ptr>& nodes = _plan.stages[end.stage].nodes;
-            if (nodes.size() >= 2 && nodes[nodes.size() - 2] == what->of[0] &&
-                nodes.back() == what->of[1]) {
+            if (nodes.size() >= 2 && nodes[nodes.size() - 2] == ungrouped(what->of[0]) &&
+                nodes.back() == ungrouped(what->of[1])) {
                 nodes.pop_back();
                 nodes.back() = what;
             }

@@ -252,8 +252,13 @@ TEST_CASE("a name around several stages is that of a group, and places all of th
     CHECK(laid(of(named("round", loop(std::vector<int>{1}, again))), apart) ==
           places{{"list", 0}, {"round/map", 1}, {"round/loop", 2}, {"collect", 3}});
     CHECK(laid(of(named("none", id()) >> twice), apart)[1].first == "map");
-    CHECK(laid(of(named("two", twice >> twice)), {.where = {.how = placement::policy::pack}})[1] ==
-          places::value_type("two/map+two/map", 0));
+    // Groups are no border to what becomes one loop.
+    const source_of<int> hidden = from_list(std::vector<int>{});
+    const plan one = lay_out(hidden >> twice >> named("two", twice >> twice) >> collect(out),
+                             {.where = {.how = placement::policy::pack}}, 4);
+    REQUIRE(one.stages.size() == 3);
+    CHECK(one.stages[1].name == "map+two/map+two/map");
+    CHECK(one.stages[1].nodes.size() == 1);
 
     // The innermost name decides, and one with its groups before one without.
     const auto placed = [&](std::map<std::string, weir::shard_id> names) {
