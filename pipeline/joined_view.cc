@@ -133,18 +133,20 @@ class merged_view final : public view {
         if (tags != 0) {
             _tags->gather(tags, _tag_lanes.data());
         }
+        // All are asked, whatever comes next: a branch that isn't next may have to pass over
+        // elements of a ring that others wait for, be it the one that is next, or the stage that
+        // reads us and writes that ring in a loop.
+        for (std::size_t i = 0; i < _of.size(); ++i) {
+            _available[i] = _of[i]->see(std::max<std::size_t>(tags, 1), fresh);
+        }
         std::ranges::fill(_used, 0);
-        std::ranges::fill(_available, unknown);
         for (std::size_t i = 0; i < tags; ++i) {
             const std::size_t from = branch(i);
-            if (_available[from] == unknown) {
-                _available[from] = _of[from]->see(tags, fresh);
-            }
             if (_used[from]++ == _available[from]) {
-                return i == 0 ? none() : i;
+                return i;
             }
         }
-        return tags == 0 ? none() : tags;
+        return tags;
     }
     void gather(std::size_t n, lane* into) override {
         count(n);
@@ -184,8 +186,6 @@ class merged_view final : public view {
     }
 
   private:
-    static constexpr std::size_t unknown = ~std::size_t{0};
-
     /// Which branch the i-th element from here on comes from.
     std::size_t branch(std::size_t i) const noexcept {
         return shape<tag>::load(_tag_lanes.data(), i);
@@ -196,14 +196,6 @@ class merged_view final : public view {
         for (std::size_t i = 0; i < n; ++i) {
             ++_used[branch(i)];
         }
-    }
-    /// Nothing is there: asks every branch, since one that isn't next may have to pass over
-    /// elements of a ring that the one that is next waits for.
-    std::size_t none() {
-        for (const auto& each : _of) {
-            each->ready(1);
-        }
-        return 0;
     }
     bool next_tagged() {
         if (_tags->ready(1) == 0) {

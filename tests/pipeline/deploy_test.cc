@@ -150,6 +150,27 @@ TEST_CASE("a loop feeds results back") {
                   numbers(20));
 }
 
+TEST_CASE("a loop whose feedback is always that of one key goes on") {
+    // The branches of the other keys have nothing to give, but hold the ring that all look at.
+    const auto add = map([](const auto& p) { return std::pair(p.first, p.first + p.second); });
+    const auto none = [](int) { return std::size_t{0}; };
+    const auto fed = loop(
+        std::vector<int>{1},
+        add >> both(fold(0, [](int& sum, int i) { return sum += i; }), shard_by<3>(none, id())));
+    obeys_the_law(fed, numbers(40));
+    on_both(
+        [fed](host&) -> future<> {
+            const listed<int> expected = co_await model(describe<int>(fed), numbers(40));
+            for (const auto how : {placement::policy::spread, placement::policy::pack}) {
+                std::vector<int> out;
+                co_await run(from_list(numbers(40)) >> fed >> collect(out),
+                             {.where = {.how = how}, .capacity = 1, .batch = 1, .polls = 0});
+                CHECK(out == expected.values);
+            }
+        },
+        3);
+}
+
 TEST_CASE("filters, windows and flat maps change how many elements there are") {
     obeys_the_law(filter([](int i) { return i % 3 != 1; }) >>
                       flat_map([](int i) { return std::vector<int>(std::size_t(i % 5), i); }) >>
