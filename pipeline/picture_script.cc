@@ -87,7 +87,7 @@ const weir = (() => {
           number(s.cursor)));
         text(at.waits, s.over ? "ended" : s.window > 1 ? s.waits + "/" + s.window + " calls"
           : s.waits ? "waiting" : "");
-        at.load.setAttribute("width", (104 * s.load).toFixed(1));
+        at.load.setAttribute("width", (96 * s.load).toFixed(1));
         text(at.share, Math.round(100 * s.load) + " % busy");
         text(at.newest, cut(s.newest || "", 30));
         at.group.classList.toggle("over", !!s.over);

@@ -14,8 +14,8 @@ namespace weir::pipeline {
 namespace {
 
 // The script knows both.
-constexpr double full_at = 85;       // of a hundred: what waits behind that is in the way
-constexpr double track_width = 104;  // of the bar that tells how busy a stage is
+constexpr double full_at = 85;      // of a hundred: what waits behind that is in the way
+constexpr double track_width = 96;  // of the bar that tells how busy a stage is
 
 std::string curve(point from, point to) {
     const double bend = std::abs(to.x - from.x) / 2;
@@ -162,7 +162,7 @@ void append_stage(std::string& out, std::size_t index, const picture& drawn, con
         "<text x=\"148\" y=\"1\">bottleneck</text></g>"
         "<text class=\"newest\" x=\"4\" y=\"{:.0f}\">{}</text></g>\n",
         xml_quoted(label_of(drawn, stage)), place_of(stage), short_number(figures.rate),
-        short_time(figures.service), sample.cursor,
+        short_time(figures.service), sample.cursor < 0 ? "–" : std::to_string(sample.cursor),
         sample.waits.most > 1 ? fmt::format("{}/{} calls", sample.waits.now, sample.waits.most)
                               : std::string(sample.over ? "ended" : ""),
         track_width, track_width * figures.load, 100 * figures.load, picture::box_height + 17,

@@ -51,6 +51,14 @@ void recorder::add(moment now) {
         made.values.push_back(static_cast<std::int64_t>(taken(now, edge)));
         made.values.push_back(static_cast<std::int64_t>(queued(now, edge)));
     }
+    // One moment says little of what a stage waits for: on average so far.
+    ++_seen;
+    _waited.resize(now.stages.size());
+    for (std::size_t i = 0; i < now.stages.size(); ++i) {
+        std::size_t& waits = now.stages[i].waits.now;
+        _waited[i] += waits;
+        waits = (_waited[i] + _seen / 2) / _seen;
+    }
     const auto at_work =
         static_cast<std::size_t>(std::ranges::count(now.stages, false, &stage_sample::over));
     if (at_work >= _at_work) {

@@ -85,6 +85,8 @@ class recorder {
     const picture _drawn;
     std::vector<frame> _frames;
     moment _shown;  // where there are no scripts: the latest with the most stages at work
+    std::vector<std::size_t> _waited;  // by stage: of all frames, what was under way
+    std::size_t _seen = 0;
     std::size_t _at_work = 0;
     watcher _watcher;
 };
