@@ -18,13 +18,6 @@
 // where it works, and says what it means for lists.
 namespace weir::pipeline {
 
-/// The elements of a map_async that does not keep their order.
-template <typename B>
-struct unordered {
-    B value;
-    friend bool operator==(const unordered&, const unordered&) = default;
-};
-
 namespace detail {
 
 /// Looks at a number that a pipeline is described with.

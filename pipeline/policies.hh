@@ -258,10 +258,10 @@ auto retry(unsigned, const P& what) {
 }
 
 /// Leaves out the elements that a stage fails at, and gives each to `letter(element, failure)`,
-/// the sink for dead letters: on the stage's shard, in the order of the elements, of a
-/// map_unordered in the order of the failures. What the letter throws is the stage's failure. It
-/// changes how many elements there are.
+/// the sink for dead letters: in the order of the elements, of a map_unordered in the order of the
+/// failures. What the letter throws is the stage's failure. It changes how many elements there are.
 /// what     a map, filter, map_async or map_unordered
+/// thread   letters are written on the stage's shard, of a map_async on that of "skip"
 /// cost     for futures another stage, named "skip", which copies what they give
 template <typename Function, typename Letter>
 auto skip(const detail::map_word<Function>& what, Letter letter) {
