@@ -10,8 +10,7 @@ abort_source::~abort_source() {
 }
 
 bool abort_source::request() noexcept {
-    return !requested() &&
-           request(std::make_exception_ptr(error("wait", "abort_source", errc::aborted)));
+    return !requested() && request(make_failure("wait", "abort_source", errc::aborted));
 }
 
 bool abort_source::request(std::exception_ptr reason) noexcept {
@@ -44,7 +43,7 @@ void abort_source::link(abort_source& parent) {
 }
 
 void abort_source::deadline_timer::fire() noexcept {
-    own.request(std::make_exception_ptr(error("wait", "with a deadline", errc::timed_out)));
+    own.request(make_failure("wait", "with a deadline", errc::timed_out));
 }
 
 }  // namespace weir

@@ -167,7 +167,7 @@ class abandonable final : public task, public pooled {
     struct due_timer final : timer {
         explicit due_timer(abandonable& owner) noexcept : own(owner) {}
         void fire() noexcept override {
-            own.give_up(std::make_exception_ptr(error("wait", "with a deadline", errc::timed_out)));
+            own.give_up(make_failure("wait", "with a deadline", errc::timed_out));
         }
         abandonable& own;
     };

@@ -103,11 +103,16 @@ class remote_call final : public call_record, public pooled {
     static void invoke(const call_message& call, shard_id from) noexcept {
         if (call.deadline != never && this_shard().now() > call.deadline) {
             answer(record_of(call), from,
-                   future<R>::failed_with(
-                       std::make_exception_ptr(error("call", "another shard", errc::timed_out))));
+                   future<R>::failed_with(make_failure("call", "another shard", errc::timed_out)));
         } else if constexpr (is_future<returned>::value) {
-            // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): without memory nobody can answer
-            (new handler(call, from))->start();
+            handler* waiting = nullptr;
+            try {
+                waiting = new handler(call, from);
+            } catch (const std::bad_alloc&) {
+                answer(record_of(call), from, future<R>::failed_with(std::current_exception()));
+                return;
+            }
+            waiting->start();
         } else if constexpr (sent_inline<Fn>) {
             alignas(8) std::byte copy[sizeof(Fn)];
             std::memcpy(copy, call.callable, sizeof(Fn));
@@ -162,7 +167,7 @@ auto on(shard_id to, Fn fn, instant deadline = never) ->
     auto* call = new detail::remote_call<Fn>(std::move(fn), here.context(), deadline);
     auto result = call->result();
     if (!here.port().send(to, *call)) [[unlikely]] {
-        call->refuse(std::make_exception_ptr(error("call", "another shard", errc::overloaded)));
+        call->refuse(make_failure("call", "another shard", errc::overloaded));
     }
     return result;
 }

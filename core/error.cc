@@ -62,6 +62,15 @@ error error::from_errno(std::string_view operation, std::string_view subject, in
     return {operation, subject, std::error_code(errno_value, std::generic_category())};
 }
 
+std::exception_ptr make_failure(std::string_view operation, std::string_view subject,
+                                errc cause) noexcept {
+    try {
+        return std::make_exception_ptr(error(operation, subject, cause));
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+
 bool error::is_errno(int errno_value) const noexcept {
     return code() == std::error_code(errno_value, std::generic_category());
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <exception>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -44,6 +45,10 @@ class error : public std::system_error {
     std::string _subject;
     std::string _what;
 };
+
+/// The error as a future fails with it; std::bad_alloc where there is no memory for the error.
+std::exception_ptr make_failure(std::string_view operation, std::string_view subject,
+                                errc cause) noexcept;
 
 }  // namespace weir
 

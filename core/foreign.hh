@@ -61,7 +61,7 @@ auto call_from_outside(host& owner, shard_id to, Fn fn)
     std::unique_ptr<foreign_work> posted = std::move(work);
     if (!owner.at(to).port().try_post(posted)) {
         static_cast<call&>(*posted).refuse(
-            std::make_exception_ptr(error("call", "a shard from outside", errc::overloaded)));
+            make_failure("call", "a shard from outside", errc::overloaded));
     }
     return result;
 }

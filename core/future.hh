@@ -272,7 +272,7 @@ class promise {
     /// Breaks a promise that was not kept: the future fails with errc::broken_promise.
     ~promise() {
         if (_open && (_future || _waiter)) {
-            set_failure(std::make_exception_ptr(error("wait", "promise", errc::broken_promise)));
+            set_failure(make_failure("wait", "promise", errc::broken_promise));
         }
     }
 

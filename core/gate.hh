@@ -79,7 +79,7 @@ auto with_gate(gate& entered, Fn fn) ->
     typename detail::futurized<std::invoke_result_t<Fn&>>::type {
     using result = typename detail::futurized<std::invoke_result_t<Fn&>>::type;
     if (!entered.try_enter()) {
-        return result::failed_with(std::make_exception_ptr(error("enter", "gate", errc::closed)));
+        return result::failed_with(make_failure("enter", "gate", errc::closed));
     }
     return make_ready_future().then(std::move(fn)).finally([&entered] { entered.leave(); });
 }

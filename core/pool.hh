@@ -13,16 +13,20 @@ struct pool_counters {
     std::uint64_t allocations = 0;   ///< blocks handed out
     std::uint64_t misses = 0;        ///< of those, taken from the system allocator
     std::uint64_t cached_bytes = 0;  ///< free blocks kept for the next
+    std::uint64_t blocks_kept = 0;   ///< those, and the reserve
 };
 
 /// The shard's pool of small blocks: coroutine frames, continuations, calls, operations. Blocks
-/// come one by one from operator new and stay in free lists by size, up to a limit.
+/// come one by one from operator new and stay in free lists by size, up to a limit. A few more are
+/// put by for the time when there is no memory: what ends and frees needs frames and calls itself.
 /// thread   the owning shard
 /// cost     a list pop; operator new on a miss or above largest_block
 class block_pool {
   public:
     static constexpr std::size_t granule = 64;
     static constexpr std::size_t largest_block = 2048;
+    /// Put by with the first block, of the largest size each.
+    static constexpr std::size_t reserve_blocks = 16;
 
     /// cache_limit  bytes of free blocks kept, per size
     explicit block_pool(std::size_t cache_limit = 256 * 1024) noexcept
@@ -31,6 +35,8 @@ class block_pool {
     block_pool& operator=(const block_pool&) = delete;
     ~block_pool();
 
+    /// fails    throws std::bad_alloc when there is no memory, and for small blocks no reserve
+    /// either
     void* allocate(std::size_t bytes) {
         if (pooled && bytes <= largest_block) [[likely]] {
             size_class& sizes = _classes[index_of(bytes)];
@@ -40,12 +46,10 @@ class block_pool {
                 --sizes.count;
                 return block;
             }
-            ++_counters.misses;
-            return ::operator new((index_of(bytes) + 1) * granule);
+            return miss((index_of(bytes) + 1) * granule);
         }
         ++_counters.allocations;
-        ++_counters.misses;
-        return ::operator new(bytes);
+        return miss(bytes);
     }
 
     void deallocate(void* memory, std::size_t bytes) noexcept {
@@ -88,7 +92,11 @@ class block_pool {
         return bytes == 0 ? 0 : (bytes - 1) / granule;
     }
 
+    void* miss(std::size_t bytes);
+
     std::array<size_class, largest_block / granule> _classes{};
+    std::array<void*, reserve_blocks> _reserve{};
+    std::size_t _reserved = 0;
     std::size_t _cache_limit;
     pool_counters _counters;
 };

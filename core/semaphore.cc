@@ -29,7 +29,7 @@ void semaphore::serve() noexcept {
 
 void semaphore::close() noexcept {
     _closed = true;
-    fail_all(std::make_exception_ptr(error("acquire", "semaphore", errc::closed)));
+    fail_all(make_failure("acquire", "semaphore", errc::closed));
 }
 
 }  // namespace weir
