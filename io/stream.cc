@@ -19,6 +19,11 @@ void check_options(const stream_options& options) {
     WEIR_ASSERT(options.buffer_bytes >= page && options.buffer_bytes % page == 0);
 }
 
+// The buffer lives in the frame, which is there before the write begins and until it has ended.
+future<> write_kept(file& to, std::uint64_t position, buffer kept, std::size_t length) {
+    co_await to.write(position, kept.bytes().first(length));
+}
+
 }  // namespace
 
 input_stream::input_stream(file& from, std::uint64_t offset, stream_options options)
@@ -34,7 +39,9 @@ void input_stream::read_ahead() {
     while (!_end && !_failure && _ahead.size() < _options.depth) {
         buffer memory = buffer::allocate(_options.buffer_bytes, page);
         const std::span<std::byte> into = memory.writable();
-        _ahead.push_back({std::move(memory), _file.read(_next, into)});
+        // Its place comes first: nothing may be read into memory that nobody keeps.
+        _ahead.push_back({std::move(memory), {}});
+        _ahead.back().count = futurize([&] { return _file.read(_next, into); });
         _next += _options.buffer_bytes;
     }
 }
@@ -133,9 +140,9 @@ future<> output_stream::start_write(bool padded) {
         _filled = filled - whole;
     }
     const std::uint64_t position = std::exchange(_position, _position + whole);
-    const std::span<const std::byte> bytes = full.bytes().first(length);
-    // The buffer lives in the continuation, which is there until the write has ended.
-    _behind.push_back(_file.write(position, bytes).finally([kept = std::move(full)] {}));
+    // Its place comes first: nothing may be written that nobody waits for.
+    _behind.emplace_back();
+    _behind.back() = futurize([&] { return write_kept(_file, position, std::move(full), length); });
 }
 
 future<> output_stream::wait_for_one() {

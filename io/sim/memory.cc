@@ -43,6 +43,17 @@ void perturb(std::uint8_t fill, std::uint64_t salt) noexcept {
     state.count = 0;
 }
 
+void fail(std::uint64_t first, std::uint64_t times) noexcept {
+    state.first_to_fail = first;
+    state.to_fail = times;
+    state.failed = 0;
+}
+
+std::uint64_t stop_failing() noexcept {
+    state.to_fail = 0;
+    return state.failed;
+}
+
 void install(void (*free_all)(arena&) noexcept) noexcept {
     free_hook = free_all;
 }

@@ -31,6 +31,13 @@ void free_all(arena& gone) noexcept;
 /// What a run does may depend on neither.
 void perturb(std::uint8_t fill, std::uint64_t salt) noexcept;
 
+/// After `first` more allocations of hosts lets `times` of them fail; the world's own never do.
+/// Needs weir_sim_memory.
+void fail(std::uint64_t first, std::uint64_t times) noexcept;
+/// Lets all succeed again.
+/// returns  how many failed since fail()
+std::uint64_t stop_failing() noexcept;
+
 /// While it lives, what this thread allocates is the world's and survives the host. The
 /// simulator uses it at its borders; a test does too, where code of a host records something.
 class outside {
@@ -62,6 +69,9 @@ struct thread_state {
     std::uint8_t fill = 0;
     std::uint64_t salt = 0;
     std::uint64_t count = 0;
+    std::uint64_t first_to_fail = 0;  // once so many more have succeeded
+    std::uint64_t to_fail = 0;
+    std::uint64_t failed = 0;
 };
 thread_state& this_thread() noexcept;
 /// For weir_sim_memory: says that it is there.

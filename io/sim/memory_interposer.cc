@@ -30,8 +30,25 @@ std::size_t layout_padding(thread_state& state, std::size_t alignment) noexcept 
     return (z % 5) * alignment;
 }
 
+bool fails(thread_state& state) noexcept {
+    if (state.to_fail == 0 || state.current == nullptr) [[likely]] {
+        return false;
+    }
+    if (state.first_to_fail != 0) {
+        --state.first_to_fail;
+        return false;
+    }
+    --state.to_fail;
+    ++state.failed;
+    return true;
+}
+
 void* allocate(std::size_t size, std::size_t alignment) noexcept {
     thread_state& state = this_thread();
+    // No host has as much; a sanitizer would stop the program that asks for it.
+    if (size >= std::size_t{1} << 31 || fails(state)) {
+        return nullptr;
+    }
     const bool natural = alignment <= alignof(std::max_align_t);
     alignment = alignment < sizeof(block) ? sizeof(block) : alignment;
     const std::size_t offset = alignment + layout_padding(state, alignment);
