@@ -3,11 +3,13 @@
 
 #include <cstring>
 #include <optional>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include <weir/core/coroutine.hh>
 #include <weir/core/error.hh>
+#include <weir/core/when.hh>
 
 namespace weir::pipeline {
 
@@ -19,43 +21,33 @@ class reading {
     explicit reading(std::unique_ptr<byte_reader> from) : _from(std::move(from)) {}
 
     /// Begins a read if none is under way.
-    /// calm     keeps a failure for the next call
     /// returns  its bytes if they are there
-    std::optional<buffer> next(bool calm) {
-        if (!_under_way) {
-            _under_way.emplace(_from->read());
+    /// fails    as it did
+    std::optional<buffer> next() {
+        if (!_under_way.valid()) {
+            _under_way = _from->read();
         }
-        if (!_under_way->available() || (calm && _under_way->failed())) {
-            return std::nullopt;
-        }
-        future<buffer> ended = std::move(*_under_way);
-        _under_way.reset();
-        return ended.take();
+        return _under_way.available() ? std::optional(_under_way.take()) : std::nullopt;
     }
-    /// Ready when next() gives something or fails; never fails itself.
+    /// Ready when next() gives something or fails.
     future<> wait() {
-        if (!_under_way || _under_way->available()) {
-            return make_ready_future();
+        if (_under_way.valid()) {
+            co_await settled(_under_way);
         }
-        future<buffer> pending = std::move(*_under_way);
-        _under_way.reset();
-        return std::move(pending).then_wrapped(
-            [this](future<buffer> ended) { _under_way.emplace(std::move(ended)); });
     }
     void stop() noexcept { _from->stop(); }
     future<> close() {
         _from->stop();
-        co_await wait();
-        if (_under_way) {
-            std::move(*_under_way).ignore();
-            _under_way.reset();
+        if (_under_way.valid()) {
+            co_await settled(_under_way);
+            std::exchange(_under_way, {}).ignore();
         }
         co_await _from->close();
     }
 
   private:
     const std::unique_ptr<byte_reader> _from;
-    std::optional<future<buffer>> _under_way;
+    future<buffer> _under_way;
 };
 
 class block_source final : public source {
@@ -63,10 +55,9 @@ class block_source final : public source {
     block_source(std::unique_ptr<byte_reader> from, std::uint64_t offset)
         : _from(std::move(from)), _offset(offset) {}
 
-    source_step fill(const slot_lane* out, std::size_t room) override {
-        source_step done;
+    void fill(const slot_lane* out, std::size_t room, source_step& done) override {
         while (done.produced < room && !done.ended) {
-            std::optional<buffer> next = _from.next(done.produced != 0);
+            std::optional<buffer> next = _from.next();
             if (!next) {
                 break;
             }
@@ -78,7 +69,6 @@ class block_source final : public source {
                 _offset += size;
             }
         }
-        return done;
     }
     future<> wait() override { return _from.wait(); }
     void stop() noexcept override { _from.stop(); }
@@ -98,10 +88,9 @@ class line_source final : public source {
           _options(options),
           _offset(offset) {}
 
-    source_step fill(const slot_lane* out, std::size_t room) override {
-        source_step done;
+    void fill(const slot_lane* out, std::size_t room, source_step& done) override {
         while (done.produced < room) {
-            if (_bytes.empty() && !more(done.produced != 0)) {
+            if (_bytes.empty() && !more()) {
                 break;
             }
             if (_end) {
@@ -118,9 +107,6 @@ class line_source final : public source {
                                  : static_cast<std::size_t>(static_cast<const std::byte*>(found) -
                                                             _bytes.data());
             if (_begun.size() + size > _options.line_bytes_max) {
-                if (done.produced != 0) {
-                    break;  // what came before is given first
-                }
                 throw error("read",
                             fmt::format("{}: the line at byte {} is longer than {} bytes", _subject,
                                         _offset, _options.line_bytes_max),
@@ -135,7 +121,6 @@ class line_source final : public source {
                 give(out, done, text, true);
             }
         }
-        return done;
     }
     future<> wait() override { return _from.wait(); }
     void stop() noexcept override { _from.stop(); }
@@ -143,11 +128,11 @@ class line_source final : public source {
 
   private:
     /// returns  whether there are bytes, or the end
-    bool more(bool calm) {
+    bool more() {
         if (_end) {
             return true;
         }
-        std::optional<buffer> next = _from.next(calm);
+        std::optional<buffer> next = _from.next();
         if (!next) {
             return false;
         }
@@ -213,12 +198,12 @@ bool gathering::add(std::string_view text, bool newline) {
 
 void gathering::begin() {
     if (!_busy && !_failure && !_filling.empty()) {
-        _busy = true;
         write_all().ignore();  // it keeps its failure
     }
 }
 
 future<> gathering::write_all() {
+    _busy = true;
     do {
         _under_way.swap(_filling);
         _filling.clear();
@@ -244,7 +229,11 @@ future<> gathering::wait() {
 }
 
 future<> gathering::close() {
-    begin();
+    try {
+        begin();
+    } catch (...) {
+        _failure = std::current_exception();
+    }
     while (_busy) {
         co_await wait();
     }
@@ -255,8 +244,8 @@ future<> gathering::close() {
 }
 
 std::size_t direct_writing::take_written() {
-    if (_failure) {
-        std::rethrow_exception(_failure);
+    if (_writing.valid()) {
+        _writing.take();
     }
     return std::exchange(_count, 0);
 }
@@ -266,38 +255,28 @@ void direct_writing::add(std::string_view text) noexcept {
 }
 
 void direct_writing::begin() {
-    if (_count == 0) {
-        return;
+    if (_count != 0) {
+        _writing = _to->write({_parts, _count});
     }
-    _busy = true;
-    _to->write({_parts, _count})
-        .then_wrapped([this](future<> ended) {
-            _busy = false;
-            if (ended.failed()) {
-                _failure = ended.take_failure();
-            }
-            if (_written.open()) {
-                _written.set_value();
-            }
-        })
-        .ignore();
 }
 
 future<> direct_writing::wait() {
-    if (!_busy) {
-        return make_ready_future();
+    if (_writing.valid()) {
+        co_await settled(_writing);
     }
-    _written = {};
-    return _written.get_future();
 }
 
 future<> direct_writing::close() {
-    while (_busy) {
-        co_await wait();
+    std::exception_ptr failure;
+    if (_writing.valid()) {
+        co_await settled(_writing);
+        if (_writing.failed()) {
+            failure = _writing.take_failure();
+        }
     }
     co_await _to->close();
-    if (_failure) {
-        std::rethrow_exception(_failure);
+    if (failure) {
+        std::rethrow_exception(std::move(failure));
     }
 }
 

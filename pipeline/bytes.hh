@@ -170,7 +170,7 @@ class direct_writing {
     /// returns  how many texts it wrote
     /// fails    as it did
     std::size_t take_written();
-    bool busy() const noexcept { return _busy; }
+    bool busy() const noexcept { return _writing.valid() && !_writing.available(); }
     bool full() const noexcept { return _count == byte_parts_max; }
     void add(std::string_view text) noexcept;
     void begin();
@@ -181,9 +181,7 @@ class direct_writing {
     const std::unique_ptr<byte_writer> _to;
     iovec _parts[byte_parts_max];
     std::size_t _count = 0;
-    std::exception_ptr _failure;
-    bool _busy = false;
-    promise<> _written;
+    future<> _writing;  // the last write, until its end was looked at
 };
 
 template <typename T>

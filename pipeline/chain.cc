@@ -55,7 +55,9 @@ class chain_kernel final : public kernel {
             const bool last = i + 1 == _kernels.size();
             kernel_step step =
                 _kernels[i]->run(from, count, last ? out : _between[i].slots(), max_batch);
-            if (i != 0) {
+            if (i == 0) {
+                whole.consumed = step.consumed;
+            } else {
                 _between[i - 1].destroy(count);
             }
             if (step.failure) {

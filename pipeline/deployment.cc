@@ -59,7 +59,11 @@ class deployment::part final : bell_listener {
         }
         this_shard().port().listen(*this);
     }
+    /// Once: what is called again, after some parts were started, starts only the others.
     void start() {
+        if (std::exchange(_started, true)) {
+            return;
+        }
         if (_plan.options.paused && _stages[0]) {
             _stages[0]->pause();
         }
@@ -82,17 +86,17 @@ class deployment::part final : bell_listener {
 
     stage& at(unsigned index) noexcept { return *_stages[index]; }
 
-    std::vector<stage_sample> sample(std::size_t elements) {
-        std::vector<stage_sample> samples;
+    /// into     by stage; ours only
+    void sample(std::size_t elements, std::vector<stage_sample>& into) {
         for_own([&](unsigned index, const stage_plan&) {
             stage& each = *_stages[index];
             each.time_runs();
-            samples.push_back({.stage = index,
-                               .counted = each.counters(),
-                               .over = each.over(),
-                               .waits = each.waits(),
-                               .readers = readers_of(index)});
-            stage_sample& taken = samples.back();
+            stage_sample& taken = into[index];
+            taken = {.stage = index,
+                     .counted = each.counters(),
+                     .over = each.over(),
+                     .waits = each.waits(),
+                     .readers = readers_of(index)};
             if (output* const ring = each.ring(); ring != nullptr) {
                 ring->reclaim();  // what its readers have released since it last asked
                 taken.cursor = ring->cursor();
@@ -102,7 +106,6 @@ class deployment::part final : bell_listener {
                 taken.cursor = static_cast<sequence>(taken.counted.elements) - 1;
             }
         });
-        return samples;
     }
 
   private:
@@ -161,7 +164,7 @@ class deployment::part final : bell_listener {
     }
 
     void rung(std::uint64_t bits) noexcept override {
-        if ((bits & _peers) != 0) {
+        if ((bits & _peers) != 0 && !_rings.empty()) {
             for_each_stage([](stage& each) { each.wake(); });
         }
     }
@@ -194,6 +197,7 @@ class deployment::part final : bell_listener {
     const std::vector<std::unique_ptr<part>>& _all;
     std::vector<waiting_word> _waiting;  // by shard that we wait for
     std::uint64_t _peers = 0;
+    bool _started = false;
     std::vector<leaf> _leaves;
     std::vector<std::unique_ptr<output>> _rings;  // by stage; go before the stages' gates
     std::vector<std::unique_ptr<stage>> _stages;  // by stage
@@ -205,19 +209,39 @@ deployment::deployment(plan laid)
       _rings(_plan->stages.size()) {}
 
 deployment::~deployment() {
-    WEIR_ASSERT(_joined);
+    WEIR_ASSERT(std::ranges::none_of(_parts, [](const auto& each) { return each != nullptr; }));
 }
 
-/// Calls `fn(shard, part&)` on each shard that has a part, and waits for all.
+/// Calls `fn(part&)` on each shard that has a part, and waits for all that it called, even if it
+/// could not call the others.
 template <typename Fn>
 future<> deployment::on_parts(Fn fn) {
     std::vector<future<>> calls;
+    calls.reserve(_parts.size());
     for (shard_id to = 0; to < _parts.size(); ++to) {
         if (_parts[to]) {
-            calls.push_back(on(to, [this, to, fn] { return fn(*_parts[to]); }));
+            calls.push_back(
+                futurize([&] { return on(to, [this, to, fn] { return fn(*_parts[to]); }); }));
         }
     }
-    co_await when_all_succeed(std::move(calls));
+    weir::detail::first_failure failure;
+    for (future<>& each : calls) {
+        co_await settled(each);
+        failure.look_at(each);
+    }
+    failure.rethrow();
+}
+
+/// Takes a step again until there is memory for it: others wait for what it does.
+future<> deployment::insist(future<> (deployment::*step)()) {
+    for (;;) {
+        try {
+            co_await (this->*step)();
+            co_return;
+        } catch (const std::bad_alloc&) {
+        }
+        co_await yield();
+    }
 }
 
 future<> deployment::build() {
@@ -241,22 +265,29 @@ future<> deployment::build() {
         }
     });
     co_await on_parts([](part& each) { each.meet_writers(); });
-    co_await on_parts([](part& each) { each.start(); });
+}
+
+future<> deployment::start() {
+    return on_parts([](part& each) { each.start(); });
 }
 
 future<> deployment::join() {
+    co_await insist(&deployment::until_ended);
+    co_await _samplers.close();
+    co_await insist(&deployment::take_apart);
+    _joined = true;
+    if (_failure) {
+        std::rethrow_exception(std::move(_failure));
+    }
+}
+
+future<> deployment::until_ended() {
     const shard_id last = _plan->stages.back().shard;
-    std::exception_ptr failure =
-        co_await on(last, [this, last] { return _parts[last]->until_sink_ended(); });
+    _failure = co_await on(last, [this, last] { return _parts[last]->until_sink_ended(); });
     // Stages that nobody reads end by themselves; those of a loop read one another.
     co_await stop();
     co_await on_parts([](part& each) { return each.until_ended(); });
     _at_end = co_await ask_parts(0);
-    co_await _samplers.close();
-    co_await take_apart();
-    if (failure) {
-        std::rethrow_exception(std::move(failure));
-    }
 }
 
 // Rings look at their readers' gates as they go, so all of them go first.
@@ -267,17 +298,18 @@ future<> deployment::take_apart() {
             co_await on(to, [this, to] { _parts[to].reset(); });
         }
     }
-    _joined = true;
 }
 
 /// Calls `fn(stage&)` with the first stage on its shard.
 template <typename Fn>
 future<> deployment::with_source(Fn fn) {
     const shard_id first = _plan->stages[0].shard;
-    return on(first, [this, first, fn] {
-        if (_parts[first]) {
-            fn(_parts[first]->at(0));
-        }
+    return futurize([&] {
+        return on(first, [this, first, fn] {
+            if (_parts[first]) {
+                fn(_parts[first]->at(0));
+            }
+        });
     });
 }
 
@@ -300,18 +332,8 @@ future<std::vector<stage_sample>> deployment::sample(std::size_t elements) {
 }
 
 future<std::vector<stage_sample>> deployment::ask_parts(std::size_t elements) {
-    std::vector<future<std::vector<stage_sample>>> asked;
-    for (shard_id to = 0; to < _parts.size(); ++to) {
-        if (_parts[to]) {
-            asked.push_back(on(to, [this, to, elements] { return _parts[to]->sample(elements); }));
-        }
-    }
     std::vector<stage_sample> all(_plan->stages.size());
-    for (auto& some : co_await when_all_succeed(std::move(asked))) {
-        for (stage_sample& each : some) {
-            all[each.stage] = std::move(each);
-        }
-    }
+    co_await on_parts([&all, elements](part& asked) { asked.sample(elements, all); });
     co_return all;
 }
 
@@ -326,10 +348,11 @@ future<std::unique_ptr<deployment>> deploy(program what, deploy_options options)
         failure = std::current_exception();
     }
     if (failure) {
-        // A source, a kernel or a sink could not be made; no stage has begun.
-        co_await made->take_apart();
+        // A source, a kernel, a sink or a ring could not be made; no stage has begun.
+        co_await made->insist(&deployment::take_apart);
         std::rethrow_exception(std::move(failure));
     }
+    co_await made->insist(&deployment::start);
     co_return made;
 }
 

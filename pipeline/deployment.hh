@@ -41,12 +41,14 @@ class deployment {
     /// Joined by now (asserted).
     ~deployment();
 
-    /// Waits for the end of every stage and frees all rings.
+    /// Waits for the end of every stage and frees all rings. What it needs memory for it tries
+    /// again until there is some, so that it ends even where the pipeline ran out of it.
     /// fails    as the element that comes first of those that failed, or as the sink did
     future<> join();
     /// Whether join() has seen the end of every stage, even if it failed.
     bool joined() const noexcept { return _joined; }
     /// The source gives no more; what it gave still comes out.
+    /// fails    std::bad_alloc, as pause() and resume() may: nothing was done
     future<> stop();
     /// The source gives nothing until resume(); what it gave still comes out.
     future<> pause();
@@ -67,7 +69,10 @@ class deployment {
 
     explicit deployment(plan laid);
     future<> build();
+    future<> start();
+    future<> until_ended();
     future<> take_apart();
+    future<> insist(future<> (deployment::*step)());
     future<std::vector<stage_sample>> ask_parts(std::size_t elements);
     template <typename Fn>
     future<> on_parts(Fn fn);
@@ -79,11 +84,14 @@ class deployment {
     std::vector<output*> _rings;                // by stage; null for the sink
     gate _samplers;                             // closed once the end was sampled
     std::vector<stage_sample> _at_end;          // then
+    std::exception_ptr _failure;                // of the sink, once that was looked at
     bool _joined = false;
 };
 
 /// Lays a program out on this host's shards and starts it.
-/// fails    weir::error malformed, as lay_out() does; as the making of a source, kernel or sink did
+/// fails    weir::error malformed, as lay_out() does; as the making of a source, kernel or sink
+/// did;
+///          std::bad_alloc, for a ring say. Then nothing has begun, and nothing is left
 /// thread   any shard; it is the deployment's home
 future<std::unique_ptr<deployment>> deploy(program what, deploy_options options = {});
 

@@ -66,34 +66,21 @@ class pulling_source final : public source {
   public:
     explicit pulling_source(Pull pull) : _pull(std::move(pull)) {}
 
-    source_step fill(const slot_lane* out, std::size_t room) override {
-        if (_failure) {
-            std::rethrow_exception(_failure);
+    void fill(const slot_lane* out, std::size_t room, source_step& done) override {
+        at_hand pull(_pull);
+        at_hand own(done);
+        const slots<T> to(out);
+        source_step& count = *own;
+        while (count.produced < room && !count.ended) {
+            count.ended = !(*pull)([&](auto&& element) {
+                to.store(count.produced, kept<T>(std::forward<decltype(element)>(element)));
+                ++count.produced;
+            });
         }
-        std::size_t produced = 0;
-        bool ended = false;
-        try {
-            at_hand pull(_pull);
-            const slots<T> to(out);
-            while (produced < room && !ended) {
-                ended = !(*pull)([&](auto&& element) {
-                    to.store(produced, kept<T>(std::forward<decltype(element)>(element)));
-                    ++produced;
-                });
-            }
-        } catch (...) {
-            _failure = std::current_exception();
-            if (produced == 0) {
-                throw;
-            }
-            // What came before is given first; the next call throws.
-        }
-        return {produced, ended};
     }
 
   private:
     Pull _pull;
-    std::exception_ptr _failure;
 };
 
 template <typename T, typename Function>

@@ -112,25 +112,12 @@ class generator_source final : public source {
   public:
     explicit generator_source(Make make) : _make(std::move(make)) {}
 
-    source_step fill(const slot_lane* out, std::size_t room) override {
-        source_step done;
+    void fill(const slot_lane* out, std::size_t room, source_step& done) override {
         if (!_from) {
             _from.emplace(_make(_stop));
         }
         while (done.produced < room && !done.ended) {
-            std::optional<T> value;
-            try {
-                if (_failure) {
-                    std::rethrow_exception(_failure);
-                }
-                value = _from->next();
-            } catch (...) {
-                _failure = std::current_exception();
-                if (done.produced == 0) {
-                    throw;
-                }
-                break;  // what came before is given first
-            }
+            std::optional<T> value = _from->next();
             if (value) {
                 shape<T>::store(out, done.produced++, std::move(*value));
             } else if (_from->ended()) {
@@ -139,9 +126,8 @@ class generator_source final : public source {
                 break;
             }
         }
-        return done;
     }
-    future<> wait() override { return _failure ? make_ready_future() : _from->rested(); }
+    future<> wait() override { return _from->rested(); }
     void stop() noexcept override { _stop.request(); }
     future<> close() override {
         _stop.request();
@@ -155,7 +141,6 @@ class generator_source final : public source {
     Make _make;
     abort_source _stop;
     std::optional<generator<T>> _from;
-    std::exception_ptr _failure;
 };
 
 template <typename>

@@ -10,7 +10,8 @@
 // What runs inside stages, without types: an erased call handles a batch.
 namespace weir::pipeline {
 
-/// What a kernel made of a batch. With a failure, it is of the element after those consumed.
+/// What a kernel made of a batch. With a failure, it is of the element after those consumed. (A
+/// chain has consumed what its first kernel has: which of those the failure is of, it can't say.)
 struct kernel_step {
     std::size_t consumed = 0;
     std::size_t produced = 0;
@@ -21,15 +22,18 @@ struct kernel_step {
 /// thread   the stage's shard
 class kernel {
   public:
+    /// As soon as the stage has ended: before elements go that it may still look at.
     virtual ~kernel() = default;
     /// Turns the first of `n` elements into at most `room` new ones, in order. One that ends in
-    /// the middle of an element doesn't consume it, and gets it first the next time.
+    /// the middle of an element doesn't consume it, and gets it first the next time. What was
+    /// constructed counts as produced, whether it fails or not; failures are told by the step, and
+    /// nothing is thrown.
     /// in    a lane for each column; `n` may be 0
     /// out   raw slots for each column
     virtual kernel_step run(const lane* in, std::size_t n, const slot_lane* out,
                             std::size_t room) = 0;
     /// Called after the last element of an input that did not fail, until it gives less than
-    /// `room`, which is never 0: what was kept back comes out.
+    /// `room`, which is never 0: what was kept back comes out. It fails as run() does.
     virtual kernel_step finish(const slot_lane* out, std::size_t room);
 };
 
@@ -72,9 +76,11 @@ struct loop_step {
 class source {
   public:
     virtual ~source() = default;
-    /// Constructs up to `room` elements. What it throws ends the stream as a failure.
-    /// returns  nothing produced and not ended: call again when wait() is ready
-    virtual source_step fill(const slot_lane* out, std::size_t room) = 0;
+    /// Constructs up to `room` elements. What it throws ends the stream as a failure, behind what
+    /// it has produced by then.
+    /// done     counts them as they are constructed: one that lies in its slot and is not counted
+    ///          is lost. Nothing produced and not ended: call again when wait() is ready
+    virtual void fill(const slot_lane* out, std::size_t room, source_step& done) = 0;
     virtual future<> wait() { return make_ready_future(); }
     /// No more elements are wanted: a pending wait() should end soon.
     virtual void stop() noexcept {}
@@ -91,7 +97,8 @@ class sink {
     /// returns  how many; fewer: call again when wait() is ready
     virtual std::size_t take(const lane* in, std::size_t n) = 0;
     virtual future<> wait() { return make_ready_future(); }
-    /// Called once, after the last element, or the last one before a failure.
+    /// Called once, after the last element, or the last one before a failure; those that it did not
+    /// take are gone.
     virtual future<> close() { return make_ready_future(); }
 };
 

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <iterator>
+#include <memory>
 #include <optional>
 #include <ranges>
 #include <utility>
 #include <vector>
 
+#include <weir/core/task.hh>
 #include <weir/pipeline/batch.hh>
 #include <weir/pipeline/element.hh>
 #include <weir/pipeline/kernel.hh>
@@ -142,40 +144,53 @@ class window_kernel final : public kernel {
 /// Starts futures; each result goes where its ticket says.
 template <typename A, typename B, typename Function>
 class map_async_kernel final : public async_kernel {
-    using lent = std::optional<typename shape<A>::held>;
-
   public:
     /// window   tickets under way at most
     map_async_kernel(Function function, std::size_t window)
-        : _function(std::move(function)), _lent(window) {}
+        : _function(std::move(function)),
+          _window(window),
+          _flights(std::make_unique<flight[]>(window)) {}
 
     void start(const lane* in, std::size_t i, std::size_t ticket, async_results& to) override {
-        // A coroutine may hold a reference to what it was called with until it ends.
-        lent& element = _lent[ticket % _lent.size()];
-        element.emplace(shape<A>::load(in, i));
-        future<B> result = futurize(_function, static_cast<const ref<A>&>(*element));
-        if (result.available()) {
-            finish(std::move(result), ticket, to);
-        } else {
-            std::move(result)
-                .then_wrapped(
-                    [ticket, &to](future<B> ended) { finish(std::move(ended), ticket, to); })
-                .ignore();
-        }
+        _flights[ticket % _window].begin(_function, shape<A>::load(in, i), ticket, to);
     }
 
   private:
-    static void finish(future<B> result, std::size_t ticket, async_results& to) {
-        if (result.failed()) {
-            to.completed(ticket, result.take_failure());
-        } else {
-            shape<B>::store(to.place(ticket), 0, result.take());
-            to.completed(ticket, nullptr);
+    /// A ticket under way. All are made beforehand: a result must find who waits for it.
+    class flight final : public task {
+      public:
+        void begin(Function& function, const ref<A>& element, std::size_t ticket,
+                   async_results& to) noexcept {
+            // A coroutine may hold a reference to what it was called with until it ends.
+            _lent.emplace(element);
+            _ticket = ticket;
+            _to = &to;
+            _result = futurize(function, static_cast<const ref<A>&>(*_lent));
+            if (_result.available()) {
+                run();
+            } else {
+                _result.set_waiter(*this);
+            }
         }
-    }
+        void run() noexcept override {
+            if (_result.failed()) {
+                _to->completed(_ticket, _result.take_failure());
+            } else {
+                shape<B>::store(_to->place(_ticket), 0, _result.take());
+                _to->completed(_ticket, nullptr);
+            }
+        }
+
+      private:
+        std::optional<typename shape<A>::held> _lent;
+        std::size_t _ticket = 0;
+        async_results* _to = nullptr;
+        future<B> _result;
+    };
 
     Function _function;
-    std::vector<lent> _lent;  // by ticket, round and round
+    const std::size_t _window;
+    const std::unique_ptr<flight[]> _flights;  // by ticket, round and round
 };
 
 }  // namespace weir::pipeline::detail

@@ -7,7 +7,9 @@
 namespace weir::pipeline {
 
 output::output(const element_type& type, std::size_t capacity, std::size_t readers)
-    : _columns(type, capacity), _scratch(type.columns.size()), _order(capacity, readers) {}
+    : _columns(type, capacity), _scratch(type.columns.size()), _order(capacity, readers) {
+    _wanting.reserve(readers);
+}
 
 output::~output() {
     destroy(_order.held());

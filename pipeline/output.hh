@@ -41,6 +41,8 @@ class output {
     void close(std::exception_ptr failure) noexcept;
     /// Destroys what every reader has released.
     void reclaim() noexcept;
+    /// Whether there are elements that reclaim() may have to destroy, now or later.
+    bool keeps() const noexcept { return type().destroy != nullptr && !_order.held().empty(); }
     /// Whether all readers have left that are not fed back to the stage itself: nobody wants more.
     /// Only as far as claim() and reclaim() have seen.
     bool abandoned() noexcept;

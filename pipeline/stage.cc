@@ -15,7 +15,7 @@ stage::stage(const stage_plan& planned, const deploy_options& options)
       _batch(std::min(options.batch, first_batch)),
       _batch_most(options.batch),
       _polls_max(options.polls),
-      _until_ended(_ended.get_future()) {}
+      _arrival(*this) {}
 
 stage::~stage() = default;
 
@@ -29,6 +29,28 @@ void stage::wake() noexcept {
     if (std::exchange(_idle, false)) {
         _polls = 0;
         this_shard().make_ready(*this);
+    } else if (_over) [[unlikely]] {
+        clear_up();
+    }
+}
+
+future<> stage::until_ended() noexcept {
+    if (_over) {
+        return make_ready_future();
+    }
+    _ended = {};
+    return _ended.get_future();
+}
+
+// The stage takes no turn any more, and elements that nobody looks at must not lie there until all
+// is over.
+void stage::clear_up() noexcept {
+    output* const own = ring();
+    if (own != nullptr && own->keeps()) {
+        for (const remote_shard& each : _remote) {
+            each.ours->wait();
+        }
+        own->reclaim();
     }
 }
 
@@ -98,7 +120,10 @@ void stage::work() noexcept {
     }
     if (last == progress::ended) {
         _over = true;
-        _ended.set_value();
+        if (_ended.open()) {
+            _ended.set_value();
+        }
+        clear_up();
     } else if (last == progress::moved || need_preempt() || ++_polls <= _polls_max) {
         // A view that stopped looking because of need_preempt() may have more: come back.
         this_shard().make_ready(*this);
@@ -143,23 +168,32 @@ void stage::tell_neighbours() noexcept {
 }
 
 template <typename Begin>
-stage::progress stage::wait_for(Begin begin) {
+stage::progress stage::wait_for(Begin begin) noexcept {
+    _awaited = futurize(std::move(begin));
+    if (_awaited.available()) {
+        look_at_awaited();
+        return progress::moved;
+    }
     _waiting = true;
-    futurize(std::move(begin))
-        .then_wrapped([this](future<> ended) {
-            _waiting = false;
-            if (ended.failed()) {
-                std::exception_ptr failure = ended.take_failure();
-                if (!_failure) {
-                    _failure = std::move(failure);
-                }
-            } else {
-                ended.take();
-            }
-            wake();
-        })
-        .ignore();
-    return _waiting ? progress::waiting : progress::moved;
+    _awaited.set_waiter(_arrival);
+    return progress::waiting;
+}
+
+void stage::look_at_awaited() noexcept {
+    if (_awaited.failed()) {
+        std::exception_ptr failure = _awaited.take_failure();
+        if (!_failure) {
+            _failure = std::move(failure);
+        }
+    } else {
+        _awaited.take();
+    }
+}
+
+void stage::arrival::run() noexcept {
+    _of._waiting = false;
+    _of.look_at_awaited();
+    _of.wake();
 }
 
 producing_stage::producing_stage(const stage_plan& planned, const deploy_options& options,
@@ -227,6 +261,7 @@ stage::progress work_stage::finish() {
 }
 
 stage::progress work_stage::end(std::exception_ptr failure) {
+    _kernel.reset();  // it may look at the element that it was taking apart
     _in->leave();
     _out.close(std::move(failure));
     return progress::ended;
@@ -282,7 +317,7 @@ stage::progress source_stage::step() {
     source_step done;
     std::exception_ptr failure;
     try {
-        done = _source->fill(_slots.data(), room);
+        _source->fill(_slots.data(), room, done);
     } catch (...) {
         failure = std::current_exception();
     }

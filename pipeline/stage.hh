@@ -71,8 +71,9 @@ class stage : public task {
     void start();
     /// A neighbour moved.
     void wake() noexcept;
-    /// Ready when the stage has ended, for whatever reason; it has left all rings then.
-    future<> until_ended() { return std::move(_until_ended); }
+    /// Ready when the stage has ended, for whatever reason; it has left all rings then. For one at
+    /// a time.
+    future<> until_ended() noexcept;
 
     /// Adds whom it tells that it moved: the stages around it.
     void add_neighbour(stage& local);
@@ -110,7 +111,7 @@ class stage : public task {
     /// Goes on when what `begin()` returns is ready; `_waiting` until then. A failure becomes
     /// `_failure`, unless there is one already.
     template <typename Begin>
-    progress wait_for(Begin begin);
+    progress wait_for(Begin begin) noexcept;
 
     bool _waiting = false;
     std::exception_ptr _failure;
@@ -143,8 +144,20 @@ class stage : public task {
         waiting_word* theirs;
     };
 
+    /// What makes it go on when what it waits for outside is there.
+    class arrival final : public task {
+      public:
+        explicit arrival(stage& of) noexcept : _of(of) {}
+        void run() noexcept override;
+
+      private:
+        stage& _of;
+    };
+
     void run() noexcept final;
     void run_timed() noexcept;
+    void look_at_awaited() noexcept;
+    void clear_up() noexcept;
     void work() noexcept;
     /// took     by one batch
     /// more     there was more to do, so it was as large as it may be
@@ -162,8 +175,9 @@ class stage : public task {
     std::vector<stage*> _local;
     std::vector<remote_shard> _remote;
     std::vector<ring_view*> _leaves;
-    promise<> _ended;
-    future<> _until_ended;
+    promise<> _ended;  // for who waits
+    arrival _arrival;
+    future<> _awaited;
 };
 
 /// What stages with a ring have in common.
@@ -189,7 +203,7 @@ class work_stage final : public producing_stage {
     progress end(std::exception_ptr failure);
 
     const std::unique_ptr<view> _in;
-    const std::unique_ptr<kernel> _kernel;
+    std::unique_ptr<kernel> _kernel;  // until the stage has ended
     std::vector<lane> _lanes;
 };
 

@@ -14,23 +14,24 @@ class tick_source final : public source {
     tick_source(duration period, tick_options options)
         : _period(period), _options(options), _index(options.first) {}
 
-    source_step fill(const slot_lane* out, std::size_t) override {
+    void fill(const slot_lane* out, std::size_t, source_step& done) override {
         const instant now = this_shard().now();
         if (!_begun) {
             _begun = true;
             _due = now + _period;
         }
         if (_index >= _options.end) {
-            return {0, true};
+            done.ended = true;
+            return;
         }
         if (now < _due) {
-            return {};
+            return;
         }
         shape<tick>::store(out, 0, {_index, _due});
         const auto passed = static_cast<std::uint64_t>((now - _due) / _period) + 1;
         _index += passed;
         _due += _period * static_cast<duration::rep>(passed);
-        return {1, _index >= _options.end};
+        done = {1, _index >= _options.end};
     }
     future<> wait() override {
         return sleep_until(_due, _stop).then_wrapped([](future<> ended) {

@@ -248,18 +248,19 @@ class paced final : public source {
   public:
     paced(std::int64_t count, std::int64_t pause_ns) : _left(count), _pause_ns(pause_ns) {}
 
-    source_step fill(const slot_lane* out, std::size_t) override {
+    void fill(const slot_lane* out, std::size_t, source_step& done) override {
         if (_left == 0) {
-            return {0, true};
+            done.ended = true;
+            return;
         }
         std::int64_t now = now_ns();
         if (now < _due) {
-            return {0, false};
+            return;
         }
         _due = now + _pause_ns;
         --_left;
         shape<std::int64_t>::store(out, 0, std::move(now));
-        return {1, false};
+        done.produced = 1;
     }
 
   private:

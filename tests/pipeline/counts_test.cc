@@ -16,6 +16,8 @@
 #include <pipeline/seeded.hh>
 
 #include <weir/core/coroutine.hh>
+#include <weir/core/sleep.hh>
+#include <weir/pipeline/generator.hh>
 #include <weir/pipeline/pipeline.hh>
 
 TEST_SUITE_BEGIN("pipeline/counts");
@@ -23,7 +25,10 @@ TEST_SUITE_BEGIN("pipeline/counts");
 // Not weir itself: its shard is another one.
 using namespace weir::pipeline;
 using namespace weir::test;
+using std::chrono::hours;
 using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
 using weir::future;
 using weir::sleep_for;
 
@@ -73,6 +78,7 @@ class counted {
         return _value;
     }
     ledger& book() const { return *_of; }
+    bool there() const noexcept { return _state == alive; }
 
   private:
     static constexpr std::uint32_t alive = 0x600d600d;
@@ -95,6 +101,24 @@ constexpr auto split = [](const counted& each) {
     return each.value() % 3 == 0
                ? either<counted, counted>(std::in_place_index<0>, each.book(), each.value())
                : either<counted, counted>(std::in_place_index<1>, each.book(), each.value());
+};
+
+/// Numbers of an element, which it looks at until its end.
+class watchful_range {
+  public:
+    explicit watchful_range(const counted& of) : _book(&of.book()), _of(&of) {}
+    watchful_range(watchful_range&& other) noexcept
+        : _book(other._book), _of(std::exchange(other._of, nullptr)) {}
+    watchful_range& operator=(watchful_range&&) = delete;
+    ~watchful_range() { _book->wrong += _of == nullptr || _of->there() ? 0 : 1; }
+
+    const number* begin() const { return numbers.data(); }
+    const number* end() const { return numbers.data() + numbers.size(); }
+
+  private:
+    static constexpr std::array<number, 100> numbers{};
+    ledger* _book;
+    const counted* _of;
 };
 
 /// Runs a pipeline from counted elements to numbers that are to be what went in, and balances.
@@ -258,6 +282,65 @@ TEST_CASE("each element ends once when the run ends early: a failure, a stop, a 
         }
         co_return "";
     });
+}
+
+TEST_CASE(
+    "a range made of an element ends before it, where a flat_map is stopped in its middle too") {
+    on_seeds([](chooser& draw) -> future<std::string> {
+        auto book = std::make_shared<ledger>();
+        const number bad = draw(2000);
+        const auto taking = [bad, next = number{0}](const number&) mutable {
+            if (next++ == bad) {
+                throw std::runtime_error("bad");
+            }
+        };
+        try {
+            co_await run(counted_up_to(*book, 30) >>
+                             flat_map([](const counted& each) { return watchful_range(each); }) >>
+                             for_each(taking),
+                         random_deployment(draw, law_shards));
+            co_return "it did not fail";
+        } catch (const std::runtime_error&) {
+        }
+        co_return book->balance();
+    });
+}
+
+TEST_CASE("an element goes when its readers are through, though its writer waits or has ended") {
+    const auto check = [](chooser draw, bool ends) -> future<std::string> {
+        auto book = std::make_shared<ledger>();
+        const auto some = [book, ends](weir::abort_source& stop) -> generator<counted> {
+            for (number i = 0; i < 5; ++i) {
+                co_yield counted(*book, i);
+            }
+            if (!ends) {
+                co_await sleep_for(hours(1), stop).handle_failure([](auto) {});
+            }
+        };
+        const auto slow = map_async(1, [](number each) -> future<number> {
+            co_await sleep_for(seconds(1));
+            co_return each;
+        });
+        const auto options = random_deployment(draw, law_shards);
+        const auto running = co_await deploy(
+            from_generator(some) >> map(renew) >> map(look) >> slow >> discard(), options);
+        // The last one gets through small rings when the one before it is done with.
+        co_await sleep_for(milliseconds(4500));
+        const auto samples = co_await running->sample();
+        std::string said = book->balance();
+        if (book->made != 10 || samples.back().over) {
+            said = "it is not in its middle";
+        }
+        co_await running->stop();
+        co_await running->join();
+        co_return said.empty() ? "" : fmt::format("{}: {}", text_of(options), said);
+    };
+    for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+        for (const bool ends : {false, true}) {
+            INFO("seed ", seed, ends ? ", ended" : ", waiting");
+            CHECK(in_world(seed, law_shards, [&] { return check(chooser(seed), ends); }) == "");
+        }
+    }
 }
 
 TEST_CASE("futures in any order: each element ends once, those too that nobody waits for") {

@@ -4,11 +4,14 @@
 #include <stdexcept>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <doctest/doctest.h>
 #include <support/both.hh>
 
 #include <weir/core/coroutine.hh>
+#include <weir/pipeline/bytes.hh>
+#include <weir/pipeline/generator.hh>
 #include <weir/pipeline/pipeline.hh>
 
 using namespace weir;
@@ -32,12 +35,11 @@ class faulty_source final : public source {
   public:
     faulty_source(fault with, int& closed) : _with(with), _closed(closed) {}
 
-    source_step fill(const slot_lane* out, std::size_t) override {
-        if (!std::exchange(_waited, false)) {
-            return {0, false};
+    void fill(const slot_lane* out, std::size_t, source_step& done) override {
+        if (std::exchange(_waited, false)) {
+            shape<int>::store(out, 0, _next++);
+            done = {1, _next == 10};
         }
-        shape<int>::store(out, 0, _next++);
-        return {1, _next == 10};
     }
     future<> wait() override {
         _waited = true;
@@ -110,9 +112,115 @@ future<found> run_with(fault in_source, fault in_sink) {
     co_return all;
 }
 
+/// Gives three lines, one a read, and then throws where it should give a future.
+class faulty_reader final : public byte_reader {
+  public:
+    future<buffer> read() override {
+        if (_reads == 3) {
+            throw std::runtime_error("reader");
+        }
+        const std::string text = std::to_string(_reads++) + "\n";
+        return make_ready_future<buffer>(buffer::copy_of(text));
+    }
+    future<> close() override { return make_ready_future(); }
+
+  private:
+    int _reads = 0;
+};
+
+/// Gives three elements and throws, all in one call.
+class throwing_source final : public source {
+  public:
+    void fill(const slot_lane* out, std::size_t, source_step& done) override {
+        while (done.produced < 3) {
+            shape<std::string>::store(out, done.produced, std::to_string(done.produced) + "\n");
+            ++done.produced;
+        }
+        throw std::runtime_error("source");
+    }
+};
+
+template <typename T>
+future<std::string> text_and_failure(source_of<T> from) {
+    std::string said;
+    try {
+        co_await run(std::move(from) >> map([](const T& each) { return std::string(each); }) >>
+                     for_each([&said](const std::string& each) {
+                         said += each;
+                         said += each.back() == '\n' ? "" : "\n";
+                     }));
+    } catch (const std::runtime_error& failure) {
+        said += failure.what();
+    }
+    co_return said;
+}
+
+generator<std::string> throwing_generator(abort_source&) {
+    for (int i = 0; i < 3; ++i) {
+        co_yield std::to_string(i);
+    }
+    throw std::runtime_error("generator");
+}
+
 }  // namespace
 
 TEST_SUITE("pipeline/guard") {
+    TEST_CASE("what a source made before it threw comes out, and then the failure") {
+        test::on_both(
+            [](host&) -> future<> {
+                const auto reader = [] { return std::make_unique<faulty_reader>(); };
+                CHECK(co_await text_and_failure(blocks_from("blocks", reader)) ==
+                      "0\n1\n2\nreader");
+                CHECK(co_await text_and_failure(lines_from("lines", "", reader)) ==
+                      "0\n1\n2\nreader");
+                CHECK(co_await text_and_failure(source_of<std::string>{
+                          "thrower", [] { return std::make_unique<throwing_source>(); }}) ==
+                      "0\n1\n2\nsource");
+                CHECK(co_await text_and_failure(from_generator(&throwing_generator)) ==
+                      "0\n1\n2\ngenerator");
+                CHECK(co_await text_and_failure(generate([i = 0]() mutable {
+                          if (i == 3) {
+                              throw std::runtime_error("generate");
+                          }
+                          return std::optional(std::to_string(i++));
+                      })) == "0\n1\n2\ngenerate");
+            },
+            2);
+    }
+
+    TEST_CASE("a stage that fails has taken as many elements as its first function has") {
+        test::on_both([](host&) -> future<> {
+            for (const int which : {0, 1, 2, 3}) {
+                auto taken = std::make_shared<std::uint64_t>(0);
+                // What is a plain pipe shows nothing to its neighbours: each is a kernel.
+                const auto fails = [which, taken](int own) -> weir::pipeline::pipe<int, int> {
+                    return describe<int>(map([which, own, taken](int i) {
+                        if (which == own && i == 5) {
+                            throw std::runtime_error("bad");
+                        }
+                        *taken += own == 1 ? 1 : 0;
+                        return i;
+                    }));
+                };
+                std::vector<int> out;
+                const auto running = co_await deploy(
+                    from_list(std::vector{0, 1, 2, 3, 4, 5, 6, 7, 8}) >> fails(1) >> fails(2) >>
+                        filter([](int i) { return i != 3; }) >> fails(3) >> collect(out),
+                    {.where = {.how = placement::policy::pack}});
+                CHECK(running->laid_out().stages.size() == 3);
+                bool failed = false;
+                try {
+                    co_await running->join();
+                } catch (const std::runtime_error&) {
+                    failed = true;
+                }
+                CHECK(failed == (which != 0));
+                CHECK((co_await running->sample())[1].counted.elements == *taken);
+                CHECK(out.size() == (failed ? 4 : 8));
+            }
+        });
+    }
+
     TEST_CASE("a wait or a close that throws or fails is the stream's failure, told once") {
         test::on_both(
             [](host&) -> future<> {
