@@ -67,7 +67,16 @@ pure<A, B> leaf(chooser& choose) {
     if constexpr (std::is_same_v<A, B>) {
         // Three times are enough for what is flaky.
         const auto times = [&] { return choose.total() ? 3 : 3 - choose(4); };
-        switch (choose(12)) {
+        switch (choose(14)) {
+            case 12:  // of types that are visible: one loop where they lie on one shard
+                return describe<A>(map(function<A, couple>{salt}) >>
+                                   map(function<couple, A>{salt + 1}));
+            case 13:
+                if (!choose.total()) {
+                    return describe<A>(map(fragile_function<A, option>{salt}) >>
+                                       map(fragile_function<option, A>{salt + 1}));
+                }
+                break;
             case 10:
                 return describe<A>(
                     retry(times(), named("retry map", map(flaky_function<A, A>{salt}))));
