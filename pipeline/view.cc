@@ -96,11 +96,13 @@ class picking_view : public view {
                     _at[_count++] = static_cast<std::uint16_t>(i);
                 }
             }
-            if (_count != 0) {
+            if (_count != 0 && _at[0] == 0) {
                 return _count;
             }
-            skip(seen);
-            if (need_preempt()) {
+            // What lies before ours is passed over now, not with ours: in a loop the stage that
+            // waits for it to go may be the one that ours waits for.
+            skip(_count != 0 ? _at[0] : seen);
+            if (_count == 0 && need_preempt()) {
                 return 0;  // and the stage, which sees that too, comes back
             }
         }

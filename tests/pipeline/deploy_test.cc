@@ -171,6 +171,29 @@ TEST_CASE("a loop whose feedback is always that of one key goes on") {
         3);
 }
 
+TEST_CASE("a loop goes on when a branch of its feedback has its next element behind another's") {
+    // What lies before it goes, or the ring that holds them all has no room for what comes next.
+    const auto sides = map([](const auto& p) {
+        const std::pair next(p.first, p.first + p.second);
+        using side = either<std::pair<int, int>, std::pair<int, int>>;
+        return next.second % 2 == 0 ? side(std::in_place_index<0>, next)
+                                    : side(std::in_place_index<1>, next);
+    });
+    const auto fed = loop(std::vector<int>{0, 1, 2}, sides >> merge(id(), id()));
+    obeys_the_law(fed, numbers(40));
+    on_both(
+        [fed](host&) -> future<> {
+            const listed<int> expected = co_await model(describe<int>(fed), numbers(40));
+            for (const std::size_t batch : {1, 256}) {
+                std::vector<int> out;
+                co_await run(from_list(numbers(40)) >> fed >> collect(out),
+                             {.capacity = 1, .batch = batch, .polls = 0});
+                CHECK(out == expected.values);
+            }
+        },
+        3);
+}
+
 TEST_CASE("filters, windows and flat maps change how many elements there are") {
     obeys_the_law(filter([](int i) { return i % 3 != 1; }) >>
                       flat_map([](int i) { return std::vector<int>(std::size_t(i % 5), i); }) >>
