@@ -274,7 +274,6 @@ source_stage::source_stage(const stage_plan& planned, const deploy_options& opti
 void source_stage::stop() noexcept {
     if (!std::exchange(_stopped, true)) {
         _source->stop();
-        _paused = false;
         wake();
     }
 }
@@ -299,7 +298,7 @@ stage::progress source_stage::step() {
     if (_failure) {
         return end(std::move(_failure));
     }
-    if (_paused) {
+    if (_paused && !_stopped) {
         if (looks_around()) {
             _out.reclaim();
         }
@@ -389,7 +388,7 @@ stage::progress sink_stage::end(std::exception_ptr failure) {
 
 void whole_stage::stop() noexcept {
     _stopped = true;
-    resume();
+    wake();
 }
 
 void whole_stage::resume() noexcept {
@@ -398,7 +397,7 @@ void whole_stage::resume() noexcept {
 }
 
 stage::progress whole_stage::step() {
-    if (_paused) {
+    if (_paused && !_stopped) {
         return progress::waiting;
     }
     loop_step done;

@@ -196,6 +196,25 @@ TEST_CASE("a loop pauses, goes on and stops, and gives what it kept when it is s
     });
 }
 
+TEST_CASE("what was stopped ends, whoever pauses it afterwards") {
+    on_both([](weir::host&) -> future<> {
+        for (const bool fuse : {true, false}) {
+            deploy_options options = packed;
+            options.fuse = fuse;
+            options.paused = true;
+            int sum = 0;
+            const auto run =
+                co_await deploy(generate([] { return std::optional<int>(1); }) >> reduce(7, add) >>
+                                    for_each([&sum](int all) { sum = all; }),
+                                options);
+            co_await run->stop();
+            co_await run->pause();
+            co_await run->join();
+            CHECK(sum == 7);
+        }
+    });
+}
+
 TEST_CASE("what passes through a loop is neither copied nor moved") {
     struct rare {
         explicit rare(int n) : number(n) {}
