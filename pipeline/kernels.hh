@@ -47,14 +47,19 @@ class step_kernel final : public kernel {
         return {n, produced, nullptr};
     }
     kernel_step finish(const slot_lane* out, std::size_t) override {
-        std::size_t produced = 0;
+        kernel_step done;
         if (!std::exchange(_finished, true)) {
-            _step.finish([&](auto&& result) {
-                shape<B>::store(out, produced, kept<B>(std::forward<decltype(result)>(result)));
-                ++produced;
-            });
+            try {
+                _step.finish([&](auto&& result) {
+                    shape<B>::store(out, done.produced,
+                                    kept<B>(std::forward<decltype(result)>(result)));
+                    ++done.produced;
+                });
+            } catch (...) {
+                done.failure = std::current_exception();
+            }
         }
-        return {0, produced, nullptr};
+        return done;
     }
 
   private:

@@ -249,12 +249,7 @@ stage::progress work_stage::finish() {
         ++_counters.blocked;
         return _out.abandoned() ? end(nullptr) : progress::waiting;
     }
-    kernel_step done;
-    try {
-        done = _kernel->finish(_slots.data(), room);
-    } catch (...) {
-        done.failure = std::current_exception();
-    }
+    kernel_step done = _kernel->finish(_slots.data(), room);
     _out.unclaim(room - done.produced);
     _out.publish(done.produced);
     return done.produced == room && !done.failure ? progress::moved : end(std::move(done.failure));
@@ -331,6 +326,7 @@ stage::progress source_stage::step() {
         return progress::moved;
     }
     ++_counters.starved;
+    _out.reclaim();  // readers may have told us all before we wait
     return wait_for([this] { return _source->wait(); });
 }
 
