@@ -173,7 +173,8 @@ template <typename A, typename B, typename Key>
 future<listed<B>> model_key_shard(model_ptr<A, B> body, Key key, std::size_t parts, listed<A> in) {
     std::vector<std::size_t> tags;
     std::vector<listed<A>> dealt(parts);
-    for (auto& each : in.values) {
+    for (std::size_t i = 0; i < in.values.size(); ++i) {
+        A each(std::move(in.values[i]));  // no reference: a list of bools has none
         try {
             tags.push_back(key(shape<A>::as_ref(each)));
         } catch (...) {

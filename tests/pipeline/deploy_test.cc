@@ -194,6 +194,18 @@ TEST_CASE("a loop goes on when a branch of its feedback has its next element beh
         3);
 }
 
+TEST_CASE("bools pass through, of which lists have no references") {
+    const std::vector<bool> in{true, false, false, true, true, false, true};
+    const auto inverse = map([](bool each) { return !each; });
+    const auto odd = fold(false, [](bool& sum, bool each) { return sum = sum != each; });
+    const auto differ = map([](const auto& pair) { return pair.first != pair.second; });
+    const auto key = [](bool each) { return std::size_t{each}; };
+    obeys_the_law(shard_by<2>(key, odd) >> fanout(id(), shard<2>(inverse)) >> both(odd, id()) >>
+                      differ >> window(2) >>
+                      flat_map([](const std::vector<bool>& list) { return list; }),
+                  in);
+}
+
 TEST_CASE("filters, windows and flat maps change how many elements there are") {
     obeys_the_law(filter([](int i) { return i % 3 != 1; }) >>
                       flat_map([](int i) { return std::vector<int>(std::size_t(i % 5), i); }) >>
