@@ -30,9 +30,13 @@ using given = std::decay_t<std::invoke_result_t<Function&, ref<A>>>;
 
 template <typename A, typename Function>
 constexpr auto check_takes() {
-    static_assert(std::is_invocable_v<Function&, ref<A>>,
-                  "the function does not take the elements that come here: it gets const "
-                  "references (a pair or variant of them)");
+    static_assert(
+        requires(Function& function, const ref<A>& element) { function(element); },
+        "the function does not take the elements that come here: it gets const "
+        "references (a pair or variant of them)");
+    static_assert(!std::is_void_v<std::invoke_result_t<Function&, ref<A>>>,
+                  "the function returns nothing: what a stage gives are elements (for_each is a "
+                  "sink, unit an element that says nothing)");
     static_assert(std::copy_constructible<Function>,
                   "the function must be copyable: each copy of a stage has its own");
     return true;
@@ -140,6 +144,8 @@ struct async_word {
         using F = std::invoke_result_t<Function&, ref<A>>;
         static_assert(weir::detail::is_future<F>::value,
                       "the function of a map_async returns a future");
+        static_assert(!std::is_same_v<F, future<>>,
+                      "the future gives nothing: a stage gives elements; return a future<unit>");
         using B = typename F::value_type;
         node graph = work<A, B>(name);
         graph.kind = node::form::async;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include <weir/pipeline/batch.hh>
-#include <weir/pipeline/pipe.hh>
+#include <weir/pipeline/combinators.hh>
 
 // Where pipelines begin and end, in memory: a source and a sink around a pipe make a program.
 namespace weir::pipeline {
@@ -210,6 +210,16 @@ program operator>>(fed<S, Through> before, visible_sink<Function> to) {
         };
     }
     return whole;
+}
+
+/// Everything to the sink as it comes.
+template <detail::a_source S, typename Make>
+program operator>>(S from, sink_for<Make> to) {
+    return std::move(from) >> id() >> std::move(to);
+}
+template <detail::a_source S, typename Function>
+program operator>>(S from, visible_sink<Function> to) {
+    return std::move(from) >> id() >> std::move(to);
 }
 
 /// The elements of a list, and then the end.

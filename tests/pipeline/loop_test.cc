@@ -106,6 +106,8 @@ TEST_CASE("what lies on one shard is one stage, unless it may not fuse or can't 
 
     const source_of<int> from = counting(9);
     CHECK(stages(from >> map(twice) >> collect(out), packed) == 3);
+    CHECK(stages(from >> collect(out), packed) == 2);
+    CHECK(stages(counting(9) >> collect(out), packed) == 1);
     const auto late = map_async(2, [](int i) { return weir::make_ready_future<int>(int(i)); });
     CHECK(stages(counting(9) >> late >> collect(out), packed) == 3);
     const auto ignore = [](int, const std::exception_ptr&) {};

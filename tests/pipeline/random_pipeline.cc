@@ -150,7 +150,10 @@ Kind<A, B> grow(chooser& choose, unsigned depth) {
     const std::uint32_t form = choose(6);
     if constexpr (std::is_same_v<A, B>) {
         if (form == 5 && choose.one_in(3)) {
-            return as<Kind<A, B>>(describe<A>(id()));
+            // In a loop what is fed back lies in the ring that it is fed to.
+            const auto key = [](const ref<A>& each) { return hash(each); };
+            return choose(2) == 0 ? as<Kind<A, B>>(describe<A>(id()))
+                                  : as<Kind<A, B>>(describe<A>(shard_by<3>(key, id())));
         }
     }
     if constexpr (std::is_same_v<B, couple>) {
@@ -186,8 +189,19 @@ Kind<A, B> grow(chooser& choose, unsigned depth) {
             using pair = std::pair<number, number>;
             std::vector<number> initial(1 + choose(4), 5);
             const auto whole = describe<pair>(map(function<pair, pair>{choose(1000)}));
-            const auto halves = describe<pair>(both(grow<one, number, number>(choose, depth - 1),
-                                                    grow<one, number, number>(choose, depth - 1)));
+            const auto side = [&]() -> one<number, number> {
+                if (!choose.one_in(4)) {
+                    return grow<one, number, number>(choose, depth - 1);
+                }
+                // What is fed back lies in the ring that it is fed to, between others.
+                const auto sort = [](const number& each) {
+                    return each % 3 == 0 ? either<number, number>(std::in_place_index<0>, each)
+                                         : either<number, number>(std::in_place_index<1>, each);
+                };
+                return as<one<A, B>>(describe<number>(map(sort) >> merge(id(), id())));
+            };
+            const auto first = side();
+            const auto halves = describe<pair>(both(first, side()));
             return choose(2) == 0 ? as<one<A, B>>(describe<A>(loop(initial, whole)))
                                   : as<one<A, B>>(describe<A>(loop(initial, whole >> halves)));
         }

@@ -52,6 +52,9 @@ void programs() {
     wrong(map([](std::string s) { return s; }));                    // wrong: does not take the
     wrong(map([](int i) { return weir::make_ready_future<int>(i); }));  // wrong: use map_async
     wrong(map_async(2, [](int i) { return i; }));        // wrong: of a map_async returns a future
+    wrong(map_async(2, [](int) { return weir::make_ready_future<>(); }));  // wrong: gives nothing
+    wrong(map([](int) {}));                              // wrong: the function returns nothing
+    (void)describe<std::string>(map(&std::string::size));  // wrong: does not take the elements
     wrong(loop(std::vector<int>{0}, map([](auto) { return 1; })));    // wrong: a loop's pipeline
     wrong(retry(1, twice >> twice));        // wrong: one stage: retry goes around a map,
     wrong(retry(1, skip(twice, letter)));   // wrong: one stage: retry goes around a map,
