@@ -5,6 +5,7 @@
 #include <variant>
 
 #include <weir/core/assert.hh>
+#include <weir/core/coroutine.hh>
 #include <weir/io/budget.hh>
 
 namespace weir::io {
@@ -85,13 +86,15 @@ future<std::int32_t> submit(any_op what, abort_source* give_up) {
 
 future<std::int32_t> submit_or_fail(any_op what, std::string_view operation,
                                     std::string_view subject) {
-    return submit(what).then(
-        [operation = std::string(operation), subject = std::string(subject)](std::int32_t result) {
-            if (result < 0) {
-                throw error::from_errno(operation, subject, -result);
-            }
-            return result;
-        });
+    // Everything that needs memory comes before the operation begins: what it points to may go once
+    // this fails.
+    const std::string doing(operation);
+    const std::string what_to(subject);
+    const std::int32_t result = co_await submit(what);
+    if (result < 0) {
+        throw error::from_errno(doing, what_to, -result);
+    }
+    co_return result;
 }
 
 }  // namespace weir::io

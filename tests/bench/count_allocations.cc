@@ -9,6 +9,10 @@ namespace {
 
 constinit std::atomic<std::uint64_t> count = 0;
 
+void* counted_or_null(std::size_t size) noexcept {
+    count.fetch_add(1, std::memory_order_relaxed);
+    return std::malloc(size);
+}
 void* counted(void* memory) {
     count.fetch_add(1, std::memory_order_relaxed);
     if (memory == nullptr) {
@@ -35,6 +39,12 @@ void* operator new(std::size_t size, std::align_val_t alignment) {
 }
 void* operator new[](std::size_t size, std::align_val_t alignment) {
     return operator new(size, alignment);
+}
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+    return counted_or_null(size);
+}
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
+    return counted_or_null(size);
 }
 void operator delete(void* memory) noexcept {
     std::free(memory);
