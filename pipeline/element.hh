@@ -46,7 +46,9 @@ struct shape {
     using ref = const T&;
     using held = std::reference_wrapper<const T>;
 
-    static constexpr void describe(column_type* into) noexcept { *into = {sizeof(T), alignof(T)}; }
+    static constexpr void describe(column_type* into) noexcept {
+        *into = {sizeof(T), alignof(T)};  // NOLINT(bugprone-sizeof-expression): or a pointer's
+    }
     static ref load(const lane* from, std::size_t i) noexcept {
         return *reinterpret_cast<const T*>(from->at(i));
     }

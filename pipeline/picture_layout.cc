@@ -244,8 +244,8 @@ class layout {
         const double room = std::abs(to.x - from.x) / 2 - picture::label_width / 2 - label_gap;
         double least = std::numeric_limits<double>::max();
         for (int step = 0; step <= 32; ++step) {
-            const int side = step % 2 == 0 ? 1 : -1;
-            const point here = along(from, to, 0.5 + 0.025 * side * ((step + 1) / 2));
+            const int away = step % 2 == 0 ? step / 2 : -(step + 1) / 2;
+            const point here = along(from, to, 0.5 + 0.025 * away);
             double covered = 0;
             for (std::size_t i = 0; i < others; ++i) {
                 covered += i == index ? 0 : overlap(here, _into.edges[i].label);

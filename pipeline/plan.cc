@@ -234,7 +234,8 @@ class planner {
             whole.name += (whole.name.empty() ? "" : "+") + each.name;
             whole.numbers.insert(whole.numbers.end(), each.numbers.begin(), each.numbers.end());
         }
-        _plan.stages.assign(1, std::move(whole));
+        _plan.stages.clear();
+        _plan.stages.push_back(std::move(whole));
     }
 
     stream_ptr lay_choice(const node_ptr& what, const stream_ptr& in, unsigned& turn,

@@ -17,7 +17,6 @@
 #include <weir/core/host.hh>
 #include <weir/core/sleep.hh>
 #include <weir/io/sim/memory.hh>
-#include <weir/io/submit.hh>
 #include <weir/pipeline/files.hh>
 #include <weir/pipeline/generator.hh>
 #include <weir/pipeline/pipeline.hh>
