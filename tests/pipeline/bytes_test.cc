@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <tests/pipeline/failure.hh>
 #include <tests/support/both.hh>
 #include <unistd.h>
 
@@ -28,6 +29,7 @@ using weir::error;
 using weir::future;
 using weir::host;
 using weir::sleep_for;
+using weir::test::failure_of;
 using weir::test::on_both;
 using weir::test::on_kernel;
 using namespace std::chrono_literals;
@@ -68,17 +70,6 @@ future<std::vector<std::string>> lines_of(std::string path, file_options options
 
 std::string joined(const std::vector<std::string>& parts) {
     return std::accumulate(parts.begin(), parts.end(), std::string());
-}
-
-/// Runs `program` and returns what it fails with.
-future<std::string> failure_of(program what) {
-    std::string said;
-    try {
-        co_await run(std::move(what), {.capacity = 8});
-    } catch (const error& failure) {
-        said = failure.what();
-    }
-    co_return said;
 }
 
 /// A connection whose one end is a descriptor: what a pipe is where there are no pipes.

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <tests/pipeline/failure.hh>
 #include <tests/support/both.hh>
 
 #include <weir/core/error.hh>
@@ -22,23 +23,9 @@ using weir::error;
 using weir::future;
 using weir::host;
 using weir::sleep_for;
+using weir::test::failure_of;
 using weir::test::on_both;
 using namespace std::chrono_literals;
-
-namespace {
-
-/// Runs `program` and returns what it fails with.
-future<std::string> failure_of(program what) {
-    std::string said;
-    try {
-        co_await run(std::move(what), {.capacity = 8});
-    } catch (const error& failure) {
-        said = failure.what();
-    }
-    co_return said;
-}
-
-}  // namespace
 
 TEST_CASE("ticks come once a period, and not more often for having been late") {
     on_both([](host&) -> future<> {
