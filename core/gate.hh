@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <utility>
 
-#include <weir/core/future.hh>
+#include <weir/core/coroutine.hh>
 
 namespace weir {
 
@@ -77,11 +77,8 @@ class gate {
 template <typename Fn>
 auto with_gate(gate& entered, Fn fn) ->
     typename detail::futurized<std::invoke_result_t<Fn&>>::type {
-    using result = typename detail::futurized<std::invoke_result_t<Fn&>>::type;
-    if (!entered.try_enter()) {
-        return result::failed_with(make_failure("enter", "gate", errc::closed));
-    }
-    return make_ready_future().then(std::move(fn)).finally([&entered] { entered.leave(); });
+    const gate::holder inside = entered.hold();
+    co_return co_await futurize(fn);
 }
 
 }  // namespace weir

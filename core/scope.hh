@@ -20,13 +20,10 @@ class scope {
     /// Starts `fn`, a child: it may run to its first wait here. The scope owns `fn` and does not
     /// end before it. A child may spawn others.
     /// fn       returns nothing or future<>; its failure aborts the scope
+    /// fails    throws std::bad_alloc, and begins nothing
     template <typename Fn>
     void spawn(Fn fn) {
-        ++_running;
-        make_ready_future()
-            .then(std::move(fn))
-            .then_wrapped([this](future<> child) { ended(std::move(child)); })
-            .ignore();
+        run(std::move(fn)).ignore();
     }
     /// What children pass to whatever they wait for. Requesting it ends the scope early.
     abort_source& aborts() noexcept { return _aborts; }
@@ -43,29 +40,21 @@ class scope {
     scope() = default;
     ~scope() { WEIR_ASSERT(_running == 0); }
 
-    template <typename R>
-    future<R> join(future<R> body) {
-        co_await settled(body);
-        if (body.failed()) {
-            fail(body.take_failure());
-        }
-        if (_running > 0) {
-            co_await _all_ended.get_future();
-        }
-        if (_failure) {
-            if (body.valid()) {
-                std::move(body).ignore();
-            }
-            std::rethrow_exception(_failure);
-        }
-        co_return body.take();
-    }
-    void ended(future<> child) noexcept {
-        if (child.failed()) {
-            fail(child.take_failure());
-        }
+    // Counts what has begun: what waits for its end is there before.
+    template <typename Fn>
+    future<> run(Fn fn) {
+        ++_running;
+        future<> child = futurize(fn);
+        co_await settled(child);
+        look_at(child);
         if (--_running == 0 && _all_ended.open()) {
             _all_ended.set_value();
+        }
+    }
+    template <typename R>
+    void look_at(future<R>& ended) noexcept {
+        if (ended.failed()) {
+            fail(ended.take_failure());
         }
     }
     void fail(std::exception_ptr failure) noexcept {
@@ -73,6 +62,14 @@ class scope {
             _failure = failure;
             _aborts.request(std::move(failure));
         }
+    }
+
+    template <typename R>
+    R result(future<R>& body) {
+        if (_failure) {
+            std::rethrow_exception(_failure);
+        }
+        return body.take();
     }
 
     std::size_t _running = 0;
@@ -88,14 +85,26 @@ class scope {
 template <typename Fn>
 auto with_scope(Fn fn) -> typename detail::futurized<std::invoke_result_t<Fn&, scope&>>::type {
     scope own;
-    co_return co_await own.join(futurize(fn, own));
+    auto body = futurize(fn, own);
+    co_await settled(body);
+    own.look_at(body);
+    while (own._running > 0) {
+        co_await own._all_ended.get_future();
+    }
+    co_return own.result(body);
 }
 template <typename Fn>
 auto with_scope(abort_source& parent, Fn fn) ->
     typename detail::futurized<std::invoke_result_t<Fn&, scope&>>::type {
     scope own;
     own._aborts.link(parent);
-    co_return co_await own.join(futurize(fn, own));
+    auto body = futurize(fn, own);
+    co_await settled(body);
+    own.look_at(body);
+    while (own._running > 0) {
+        co_await own._all_ended.get_future();
+    }
+    co_return own.result(body);
 }
 
 }  // namespace weir

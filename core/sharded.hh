@@ -20,11 +20,12 @@ future<> on_all(Fn fn) {
     const unsigned shards = this_host().shard_count();
     const shard_id here = this_shard().id();
     std::vector<future<>> calls(shards);
-    for (unsigned step = 1; step <= shards; ++step) {
-        const shard_id to = (here + step) % shards;  // our own last: the others work meanwhile
-        calls[to] = on(to, fn);
-    }
-    co_await when_all_succeed(std::move(calls));
+    co_await await_all(calls, [&] {
+        for (unsigned step = 1; step <= shards; ++step) {
+            const shard_id to = (here + step) % shards;  // our own last: the others work meanwhile
+            calls[to] = on(to, fn);
+        }
+    });
 }
 
 /// One T per shard. Each is built, used and destroyed on its own shard.
@@ -38,49 +39,48 @@ class sharded {
     ~sharded() { WEIR_ASSERT(_instances.empty()); }
 
     /// Builds T(args...) on every shard, from a copy of the arguments each.
-    /// fails    as the lowest shard whose T threw, with no T left anywhere
+    /// fails    as the lowest shard whose T threw, with no T left anywhere: those that were built
+    ///          are stopped as by stop(), whose failures are dropped
     template <typename... Args>
     future<> start(Args... args) {
         WEIR_ASSERT(_instances.empty());
         _instances.resize(this_host().shard_count());
-        std::exception_ptr failure;
-        try {
-            co_await on_all([this, kept = std::make_tuple(std::move(args)...)] {
-                own() = std::apply([](const auto&... each) { return std::make_unique<T>(each...); },
-                                   kept);
-            });
-        } catch (...) {
-            failure = std::current_exception();
+        future<> built = on_all([this, kept = std::make_tuple(std::move(args)...)] {
+            own().built =
+                std::apply([](const auto&... each) { return std::make_unique<T>(each...); }, kept);
+        });
+        co_await settled(built);
+        if (built.failed()) {
+            while (started()) {
+                future<> stopped = futurize([this] { return stop(); });
+                co_await settled(stopped);
+                std::move(stopped).ignore();
+                co_await maybe_yield();
+            }
         }
-        if (failure) {
-            co_await on_all([this] { own().reset(); });
-            _instances.clear();
-            std::rethrow_exception(failure);
-        }
+        built.take();
     }
 
-    /// Calls T::stop(), if there is one, on every shard, then destroys each T where it was built,
-    /// however its stop() ended. Does nothing if nothing was started.
+    /// Calls T::stop(), if there is one, on every shard; when all of them have ended, however, each
+    /// T is destroyed where it was built. Until then every shard has its own, which the others may
+    /// call. Does nothing if nothing was started. Once at a time.
+    /// fails    as the lowest shard whose stop() failed, with no T left; with std::bad_alloc or
+    ///          errc::overloaded if it didn't reach a shard: started() still, it may be asked again
     future<> stop() {
-        if (_instances.empty()) {
-            co_return;
-        }
-        std::exception_ptr failure;
-        try {
-            co_await on_all([this] { return stop_own(); });
-        } catch (...) {
-            failure = std::current_exception();
+        co_await on_built([this] { return stop_own(); });
+        co_await on_built([this] { own().built.reset(); });
+        detail::first_failure failure;
+        for (instance& each : _instances) {
+            failure.look_at(std::move(each.failure));
         }
         _instances.clear();
-        if (failure) {
-            std::rethrow_exception(failure);
-        }
+        failure.rethrow();
     }
 
     /// This shard's.
     T& local() noexcept {
-        WEIR_ASSERT(this_shard().id() < _instances.size() && own());
-        return *own();
+        WEIR_ASSERT(this_shard().id() < _instances.size() && own().built);
+        return *own().built;
     }
     bool started() const noexcept { return !_instances.empty(); }
 
@@ -100,12 +100,13 @@ class sharded {
     auto map(Fn fn)
         -> future<std::vector<typename detail::futurized<std::invoke_result_t<Fn&, T&>>::value>> {
         using R = typename detail::futurized<std::invoke_result_t<Fn&, T&>>::value;
-        std::vector<future<R>> calls;
-        calls.reserve(_instances.size());
-        for (shard_id to = 0; to < _instances.size(); ++to) {
-            calls.push_back(invoke_on(to, fn));
-        }
-        return when_all_succeed(std::move(calls));
+        std::vector<future<R>> calls(_instances.size());
+        co_await await_all(calls, [&] {
+            for (shard_id to = 0; to < calls.size(); ++to) {
+                calls[to] = invoke_on(to, fn);
+            }
+        });
+        co_return co_await when_all_succeed(std::move(calls));
     }
     /// Folds what `fn(T&)` returns on every shard, in the order of the shards, here.
     template <typename Fn, typename Value, typename Reduce>
@@ -118,17 +119,48 @@ class sharded {
     }
 
   private:
-    std::unique_ptr<T>& own() noexcept { return _instances[this_shard().id()]; }
+    struct instance {
+        std::unique_ptr<T> built;
+        bool stopping = false;
+        std::exception_ptr failure;  // of its stop()
+    };
+
+    instance& own() noexcept { return _instances[this_shard().id()]; }
+
+    // Calls `step`, which doesn't fail, on each shard that has a T, again until there is memory
+    // for the calls: what lives on a shard can end nowhere else.
+    template <typename Step>
+    future<> on_built(Step step) {
+        std::vector<future<>> calls(_instances.size());
+        for (bool reached = false; !reached;) {
+            try {
+                co_await await_all(calls, [&] {
+                    for (shard_id to = 0; to < calls.size(); ++to) {
+                        calls[to] = _instances[to].built ? on(to, step) : make_ready_future();
+                    }
+                });
+                reached = true;
+            } catch (const std::bad_alloc&) {
+            }
+            co_await maybe_yield();
+        }
+    }
 
     future<> stop_own() {
-        std::unique_ptr<T> ending = std::move(own());
-        if constexpr (requires { ending->stop(); }) {
-            co_await futurize([&ending] { return ending->stop(); });
+        instance& ending = own();
+        if constexpr (requires { ending.built->stop(); }) {
+            if (!std::exchange(ending.stopping, true)) {
+                auto stopped = futurize([&ending] { return ending.built->stop(); });
+                co_await settled(stopped);
+                if (stopped.failed()) {
+                    ending.failure = stopped.take_failure();
+                }
+            }
         }
         co_return;
     }
 
-    std::vector<std::unique_ptr<T>> _instances;  // by shard, which alone touches its own
+    std::vector<instance> _instances;  // by shard, which alone touches its own
 };
 
 }  // namespace weir

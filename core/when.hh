@@ -7,23 +7,11 @@
 #include <utility>
 #include <vector>
 
-#include <weir/core/coroutine.hh>
+#include <weir/core/await_all.hh>
 
 namespace weir {
 
 namespace detail {
-
-template <typename T>
-struct settled_awaiter {
-    future<T>& awaited;
-
-    bool await_ready() const noexcept { return awaited.available(); }
-    template <std::derived_from<task> Promise>
-    void await_suspend(std::coroutine_handle<Promise> waiting) noexcept {
-        awaited.set_waiter(waiting.promise());
-    }
-    void await_resume() const noexcept {}
-};
 
 /// The values of futures that succeeded, without the voids; nothing if there are only voids.
 template <typename... Ts>
@@ -44,37 +32,7 @@ auto value_tuple(future<T>& settled) {
     }
 }
 
-/// Keeps the first failure that it is shown, and lets the others go.
-class first_failure {
-  public:
-    template <typename T>
-    void look_at(future<T>& settled) noexcept {
-        if (settled.failed()) {
-            if (_failure) {
-                std::move(settled).ignore();
-            } else {
-                _failure = settled.take_failure();
-            }
-        }
-    }
-    explicit operator bool() const noexcept { return _failure != nullptr; }
-    void rethrow() const {
-        if (_failure) {
-            std::rethrow_exception(_failure);
-        }
-    }
-
-  private:
-    std::exception_ptr _failure;
-};
-
 }  // namespace detail
-
-/// co_await settled(f): waits until `f` is there, and leaves it to be consumed.
-template <typename T>
-detail::settled_awaiter<T> settled(future<T>& awaited) noexcept {
-    return {awaited};
-}
 
 /// Waits for all, however they end, and gives them back, available.
 template <typename... Ts>
@@ -84,9 +42,7 @@ future<std::tuple<future<Ts>...>> when_all(future<Ts>... each) {
 }
 template <typename T>
 future<std::vector<future<T>>> when_all(std::vector<future<T>> all) {
-    for (future<T>& each : all) {
-        co_await settled(each);
-    }
+    co_await settled(all);
     co_return std::move(all);
 }
 
@@ -94,10 +50,7 @@ future<std::vector<future<T>>> when_all(std::vector<future<T>> all) {
 /// fails    when all have ended, as the leftmost that failed; the others' failures are dropped
 template <typename... Ts>
 future<detail::succeeded<Ts...>> when_all_succeed(future<Ts>... each) {
-    (co_await settled(each), ...);
-    detail::first_failure failure;
-    (failure.look_at(each), ...);
-    failure.rethrow();
+    co_await await_all(each...);
     if constexpr (std::is_void_v<detail::succeeded<Ts...>>) {
         (each.take(), ...);
     } else {
@@ -107,14 +60,7 @@ future<detail::succeeded<Ts...>> when_all_succeed(future<Ts>... each) {
 template <typename T>
 future<std::conditional_t<std::is_void_v<T>, void, std::vector<detail::stored<T>>>>
 when_all_succeed(std::vector<future<T>> all) {
-    for (future<T>& each : all) {
-        co_await settled(each);
-    }
-    detail::first_failure failure;
-    for (future<T>& each : all) {
-        failure.look_at(each);
-    }
-    failure.rethrow();
+    co_await await_all(all);
     if constexpr (!std::is_void_v<T>) {
         std::vector<T> values;
         values.reserve(all.size());

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include <weir/core/assert.hh>
-#include <weir/core/coroutine.hh>
+#include <weir/core/await_all.hh>
 
 namespace weir::io {
 
@@ -57,11 +57,12 @@ future<buffer> input_stream::read() {
     }
     ahead first = std::move(_ahead.front());
     _ahead.pop_front();
+    co_await settled(first.count);
     std::size_t count = 0;
-    try {
-        count = co_await std::move(first.count);
-    } catch (...) {
-        _failure = std::current_exception();
+    if (first.count.failed()) {
+        _failure = first.count.take_failure();
+    } else {
+        count = first.count.take();
     }
     if (_failure || count < _options.buffer_bytes) {
         _end = true;
@@ -82,11 +83,9 @@ future<> input_stream::close() {
 
 future<> input_stream::drop_ahead() {
     while (!_ahead.empty()) {
-        ahead dropped = std::move(_ahead.front());
+        co_await settled(_ahead.front().count);
+        std::move(_ahead.front().count).ignore();
         _ahead.pop_front();
-        co_await std::move(dropped.count).then_wrapped([](future<std::size_t> ended) {
-            std::move(ended).ignore();
-        });
     }
 }
 
@@ -146,15 +145,12 @@ future<> output_stream::start_write(bool padded) {
 }
 
 future<> output_stream::wait_for_one() {
-    future<> first = std::move(_behind.front());
-    _behind.pop_front();
-    try {
-        co_await std::move(first);
-    } catch (...) {
-        if (!_failure) {
-            _failure = std::current_exception();
-        }
+    co_await settled(_behind.front());
+    if (_behind.front().failed()) {
+        std::exception_ptr failure = _behind.front().take_failure();
+        _failure = _failure ? _failure : std::move(failure);
     }
+    _behind.pop_front();
 }
 
 future<> output_stream::flush() {

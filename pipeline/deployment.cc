@@ -216,20 +216,15 @@ deployment::~deployment() {
 /// could not call the others.
 template <typename Fn>
 future<> deployment::on_parts(Fn fn) {
-    std::vector<future<>> calls;
-    calls.reserve(_parts.size());
-    for (shard_id to = 0; to < _parts.size(); ++to) {
-        if (_parts[to]) {
-            calls.push_back(
-                futurize([&] { return on(to, [this, to, fn] { return fn(*_parts[to]); }); }));
+    std::vector<future<>> calls(_parts.size());
+    co_await await_all(calls, [&] {
+        for (shard_id to = 0; to < _parts.size(); ++to) {
+            if (_parts[to]) {
+                calls[to] =
+                    futurize([&] { return on(to, [this, to, fn] { return fn(*_parts[to]); }); });
+            }
         }
-    }
-    weir::detail::first_failure failure;
-    for (future<>& each : calls) {
-        co_await settled(each);
-        failure.look_at(each);
-    }
-    failure.rethrow();
+    });
 }
 
 /// Takes a step again until there is memory for it: others wait for what it does.
