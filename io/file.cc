@@ -113,7 +113,13 @@ future<> file::write(std::uint64_t offset, std::vector<iovec> from) {
 future<> file::write_all(std::uint64_t offset, std::span<iovec> from, abort_source* give_up) {
     check_usable("write");
     std::size_t first = 0;
-    while (first < from.size()) {
+    for (;;) {
+        while (first < from.size() && from[first].iov_len == 0) {
+            ++first;  // the kernel would write nothing, which else means that there is no room
+        }
+        if (first == from.size()) {
+            co_return;
+        }
         const op::write rest{_fd, offset, from.data() + first,
                              static_cast<std::uint32_t>(from.size() - first)};
         const std::int32_t result = co_await submit(rest, give_up);
@@ -144,6 +150,9 @@ future<> file::sync(bool metadata) {
 
 future<> file::allocate(std::uint64_t offset, std::uint64_t length) {
     check_usable("allocate");
+    if (length == 0) {
+        co_return;  // fallocate refuses it
+    }
     co_await submit_or_fail(op::allocate{_fd, offset, length}, "allocate", _path);
 }
 
