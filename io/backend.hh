@@ -42,6 +42,10 @@ class operation {
 
   protected:
     ~operation() = default;
+
+  private:
+    friend class backend;
+    std::uint8_t _asked_again = 0;
 };
 
 class budget;
@@ -67,7 +71,17 @@ class backend : public poller {
   protected:
     explicit backend(const budget_options& options);
 
+    /// How often in a row an operation is asked again before its owner hears of it.
+    static constexpr unsigned asks_max = 255;
+    /// The last step of an operation, or of one of its completions: tells its owner. Where the
+    /// kernel was only interrupted (EINTR), or lacked something for a moment (EAGAIN), it starts
+    /// the operation again instead.
+    /// outcome  of one that was cancelled: never these two
+    void finish(operation& work, completion outcome);
+
   private:
+    static bool asks_again(operation& work, std::int32_t result) noexcept;
+
     const std::unique_ptr<class budget> _budget;
 };
 

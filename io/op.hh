@@ -12,7 +12,8 @@
 /// The closed list of what weir asks of a kernel, as data. Every backend implements every entry,
 /// so that whatever runs on the kernel runs in the simulator too. Pointers are borrowed and must
 /// live until the operation's last completion. The result is that of the system call: a count, a
-/// descriptor or 0, else -errno.
+/// descriptor or 0, else -errno. EINTR and EAGAIN are no results but where an entry says so: the
+/// backend asks again.
 namespace weir::io::op {
 
 /// Completes at once: a turn through the kernel, for tests and benchmarks.
@@ -89,7 +90,7 @@ struct truncate {
 };
 
 /// Locks an open file for this process against others (flock, exclusive), until it is closed:
-/// -EWOULDBLOCK if another open file holds the lock. Never waits.
+/// -EWOULDBLOCK (EAGAIN) if another open file holds the lock. Never waits.
 struct lock {
     int fd;
 };
@@ -159,7 +160,8 @@ struct send {
 
 /// Reads what comes next in a pipe, a terminal, a connection or a file, at the position that the
 /// descriptor itself has: the standard input. Waits for the first byte: result is the count, 0 at
-/// the end. The simulator has connections only.
+/// the end; -EAGAIN where somebody has set O_NONBLOCK and nothing is there. The simulator has
+/// connections only.
 struct read_stream {
     int fd;
     void* data;
@@ -167,7 +169,8 @@ struct read_stream {
 };
 
 /// Writes at the position that the descriptor itself has: the standard output. Result is the
-/// count, which may be short; waits while there is no room. Where nobody reads any more it raises
+/// count, which may be short; waits while there is no room, but says -EAGAIN where somebody has set
+/// O_NONBLOCK. Where nobody reads any more it raises
 /// SIGPIPE, unless that is ignored, as in io::run(). The simulator has connections only.
 struct write_stream {
     int fd;
@@ -197,5 +200,11 @@ using any_op = std::variant<op::nop, op::open, op::close, op::stat, op::read, op
                             op::make_directory, op::list_directory, op::listen, op::accept,
                             op::connect, op::receive, op::receive_into, op::send, op::read_stream,
                             op::write_stream, op::shutdown, op::socket_name>;
+
+/// Whether it is one of these.
+template <typename... Kinds>
+bool holds_any(const any_op& what) noexcept {
+    return (std::holds_alternative<Kinds>(what) || ...);
+}
 
 }  // namespace weir::io

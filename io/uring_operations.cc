@@ -230,6 +230,9 @@ void uring_backend::take_operation(operation& work, const ring_completion& entry
         return take_send(work, entry);
     }
     completion outcome{.result = entry.result, .more = (entry.flags & IORING_CQE_F_MORE) != 0};
+    if (state_of(work).cancelled && (outcome.result == -EINTR || outcome.result == -EAGAIN)) {
+        outcome.result = -ECANCELED;  // a kernel's worker was interrupted in a call that waits
+    }
     if ((entry.flags & IORING_CQE_F_BUFFER) != 0) {
         const auto id = entry.flags >> IORING_CQE_BUFFER_SHIFT;
         ++_statistics.buffers_lent;
@@ -269,6 +272,9 @@ void uring_backend::take_send(operation& work, const ring_completion& entry) {
     }
     const auto result = static_cast<std::int32_t>(state.value);
     leave_kernel(work);
+    if (state.cancelled && (result == -EINTR || result == -EAGAIN)) {
+        return deliver(work, {.result = -ECANCELED});
+    }
     if (state.zero_copy && (result == -ENOMEM || result == -ENOBUFS) && !state.cancelled) {
         state = {.copy = true};
         if (launch(work) == launched::no_entry) {
@@ -304,7 +310,7 @@ void uring_backend::deliver(operation& work, const completion& outcome) noexcept
         ++_statistics.completed;
     }
     if (!_stopping) [[likely]] {
-        work.complete(outcome);
+        backend::finish(work, outcome);
         return;
     }
     _statistics.abandoned += !outcome.more;

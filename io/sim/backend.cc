@@ -94,6 +94,7 @@ void shard_backend::cancel(operation& work) {
         return;
     }
     const request_ref asked = _live[slot - 1];
+    asked->cancelled = true;
     _engine.log.event(_engine.now(), _home.id(), _shard, event_kind::cancel, slot);
     const duration delay = _engine.schedule.between(duration(100), microseconds(20));
     _engine.events.after(delay, [this, asked] {
@@ -188,6 +189,9 @@ void shard_backend::deliver(finished& done) {
     if (work == nullptr) {
         return;
     }
+    if (done.of->cancelled && (done.outcome.result == -EINTR || done.outcome.result == -EAGAIN)) {
+        done.outcome.result = -ECANCELED;
+    }
     {
         memory::outside guard;
         _engine.log.event(
@@ -204,7 +208,7 @@ void shard_backend::deliver(finished& done) {
             list->names->push_back(name);
         }
     }
-    work->complete(done.outcome);
+    finish(*work, done.outcome);
 }
 
 void shard_backend::forget(const request_ref& gone) noexcept {

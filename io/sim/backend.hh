@@ -25,6 +25,7 @@ struct request {
     std::size_t slot = 0;   // in shard_backend::_live
     socket_ref at;          // the socket that it holds
     bool answered = false;  // its last completion is on the way
+    bool cancelled = false;
 };
 
 /// The kernel as one shard of a simulated host sees it.

@@ -172,6 +172,24 @@ void content::persist(std::uint64_t offset, std::uint64_t length) {
     _before_cut.clear();
 }
 
+void content::copy_in(std::vector<chunk_ref>& image, std::uint64_t offset,
+                      std::span<const std::byte> bytes) {
+    while (!bytes.empty()) {
+        const std::uint64_t within = offset % chunk_size;
+        const std::size_t count = std::min<std::size_t>(bytes.size(), chunk_size - within);
+        std::memcpy(own(image[offset / chunk_size]).bytes.data() + within, bytes.data(), count);
+        bytes = bytes.subspan(count);
+        offset += count;
+    }
+}
+
+void content::spoil(std::uint64_t offset, std::span<const std::byte> bytes) {
+    grow(chunks_for(offset + bytes.size()));
+    copy_in(_images.now, offset, bytes);
+    copy_in(_images.durable, offset, bytes);
+    recount();
+}
+
 void content::forget_dirty() noexcept {
     std::fill(_images.dirty.begin(), _images.dirty.end(), std::uint8_t{0});
 }

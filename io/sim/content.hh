@@ -42,6 +42,9 @@ class content {
     /// Makes the range durable, and the size with it.
     void persist(std::uint64_t offset, std::uint64_t length);
     void persist() { persist(0, _images.size); }
+    /// Changes bytes behind everybody's back, on the device too; what is dirty stays dirty.
+    /// offset   of the first; all lie before the end
+    void spoil(std::uint64_t offset, std::span<const std::byte> bytes);
     /// A sync failed: what is dirty stays readable, counts as clean and is not durable.
     void forget_dirty() noexcept;
     bool dirty() const noexcept;
@@ -67,6 +70,8 @@ class content {
     static void copy_out(const std::vector<chunk_ref>& from, std::uint64_t size,
                          std::uint64_t offset, std::span<std::byte> out) noexcept;
     static chunk& own(chunk_ref& shared);
+    static void copy_in(std::vector<chunk_ref>& image, std::uint64_t offset,
+                        std::span<const std::byte> bytes);
     static void cut_tail(std::vector<chunk_ref>& image, std::uint64_t size);
     void grow(std::uint64_t chunks);
     void settle(std::size_t index, std::uint8_t mask);

@@ -322,11 +322,49 @@ std::vector<std::byte> disk::bytes(std::string_view path) const {
 
 bool disk::corrupt(std::string_view path, std::uint64_t offset, std::span<const std::byte> bytes) {
     const file_ref found = walk(path, false);
-    if (!found) {
+    if (!found || offset > found->bytes.size() || bytes.size() > found->bytes.size() - offset) {
         return false;
     }
-    found->bytes.write(offset, bytes);
-    found->bytes.persist(offset, bytes.size());
+    found->bytes.spoil(offset, bytes);
+    return true;
+}
+
+void disk::spoil(file& target, std::uint64_t offset, std::uint8_t bits) {
+    std::byte spoilt{};
+    target.bytes.read(offset, {&spoilt, 1});
+    spoilt ^= std::byte{bits};
+    target.bytes.spoil(offset, {&spoilt, 1});
+}
+
+bool disk::spoil(std::string_view path, std::uint64_t offset, std::uint8_t bits) {
+    const file_ref found = walk(path, false);
+    if (!found || offset >= found->bytes.size()) {
+        return false;
+    }
+    spoil(*found, offset, bits);
+    return true;
+}
+
+void disk::files_with_bytes(const file& directory, std::vector<file_ref>& found) {
+    for (const auto& [name, entry] : directory.entries) {
+        if (entry->is_directory) {
+            files_with_bytes(*entry, found);
+        } else if (entry->bytes.size() != 0) {
+            found.push_back(entry);
+        }
+    }
+}
+
+bool disk::rot() {
+    std::vector<file_ref> files;
+    files_with_bytes(*_root, files);
+    if (files.empty()) {
+        return false;
+    }
+    random_stream& random = _faults.random();
+    file& victim = *files[random.below(files.size())];
+    spoil(victim, random.below(victim.bytes.size()),
+          static_cast<std::uint8_t>(1U << random.below(8)));
     return true;
 }
 

@@ -74,7 +74,13 @@ class disk {
     /// The file as programs read it.
     std::vector<std::byte> bytes(std::string_view path) const;
     /// Changes bytes of a file behind everybody's back, on the device too: bit rot.
+    /// returns  false if the file has no such bytes
     bool corrupt(std::string_view path, std::uint64_t offset, std::span<const std::byte> bytes);
+    /// The same with one byte, some of whose bits flip.
+    bool spoil(std::string_view path, std::uint64_t offset, std::uint8_t bits = 0xff);
+    /// Spoils a byte of some file that a name leads to, as fault::bit_rot does.
+    /// returns  false if no file has a byte
+    bool rot();
 
   private:
     struct place {
@@ -94,6 +100,8 @@ class disk {
     static void make_durable(const change_of_names& done);
     std::uint64_t used_by(const file& from) const;
     void cut_tree(file& directory);
+    static void spoil(file& target, std::uint64_t offset, std::uint8_t bits);
+    static void files_with_bytes(const file& directory, std::vector<file_ref>& found);
 
     disk_options _options;
     fault_injector& _faults;

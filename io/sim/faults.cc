@@ -40,6 +40,11 @@ constexpr std::array<description, fault_count> descriptions = {{
     {"process_kill", 100'000, 0},
     {"pause", 200, 0},
     {"wall_clock_step", 20'000, 0},
+    {"bit_rot", 0, 0},
+    {"no_descriptor", 2'000, 0},
+    {"no_memory", 1'000, 0},
+    {"interrupted", 20'000, 0},
+    {"short_multishot", 100'000, 0},
 }};
 
 }  // namespace

@@ -40,6 +40,13 @@ enum class fault : std::uint8_t {
     process_kill,     ///< the process dies, the kernel's caches live
     pause,            ///< a shard does not run for a while
     wall_clock_step,  ///< the wall clock jumps
+    // The disk, at rest.
+    bit_rot,  ///< a byte of a file changes, on the device too: beyond what most programs survive
+    // The kernel, per operation that it may refuse so.
+    no_descriptor,    ///< open, listen, accept or connect fails with EMFILE or ENFILE
+    no_memory,        ///< anything but a sync and a close fails with ENOMEM
+    interrupted,      ///< EINTR or EAGAIN, and nothing was done: whoever asks again gets it
+    short_multishot,  ///< an accept or a receive ends although its result is good
     count
 };
 
@@ -47,7 +54,7 @@ inline constexpr std::size_t fault_count = static_cast<std::size_t>(fault::count
 const char* to_string(fault) noexcept;
 
 /// How often each fault strikes, in parts per million of its occasions: per operation, per
-/// segment, per turn; for partitions, clogs, cuts, kills and clock steps per nemesis_period.
+/// segment, per turn; for partitions, clogs, cuts, kills, clock steps and rot per nemesis_period.
 struct fault_plan {
     std::array<std::uint32_t, fault_count> parts_per_million{};
 
@@ -61,7 +68,7 @@ struct fault_plan {
     /// Nothing fails. A power cut, should a test order one, still loses and tears.
     static fault_plan none();
     /// Each fault that a correct program survives is on or off, and as frequent, as the seed
-    /// says. sync_lie and junk_anything stay off: no program survives them.
+    /// says. sync_lie, junk_anything and bit_rot stay off: not every program survives them.
     /// source   Groce et al., Swarm Testing
     static fault_plan swarm(std::uint64_t seed);
 };

@@ -71,7 +71,8 @@ void machine::run(const request_ref& asked, const op::open& what) {
         opened.mode = what.mode;
         opened.direct = what.direct;
         opened.data_sync = what.data_sync;
-        const int result = _disk.open(what.path, what, opened.file);
+        int result = refuses_descriptor();  // before anything is made or cut
+        result = result != 0 ? result : _disk.open(what.path, what, opened.file);
         asked->owner->answer(asked, result != 0 ? result : add(std::move(opened)));
     });
 }
@@ -430,7 +431,29 @@ void machine::run(const request_ref& asked, const Operation& what) {
     }
 }
 
+/// Whether the kernel turns it down before it does anything: -errno if so, else 0.
+int machine::refuses(const any_op& what) {
+    if (!holds_any<op::nop, op::close, op::sync, op::lock, op::shutdown, op::socket_name>(what) &&
+        _engine.faults.strikes(fault::no_memory)) {
+        return -ENOMEM;
+    }
+    const bool stream = holds_any<op::read_stream, op::write_stream>(what);
+    const bool repeatable =
+        stream ||
+        holds_any<op::open, op::stat, op::read, op::write, op::sync, op::allocate, op::truncate,
+                  op::accept, op::receive, op::receive_into, op::send>(what);
+    if (repeatable && _engine.faults.strikes(fault::interrupted)) {
+        return stream || _engine.faults.random().one_in(2) ? -EINTR : -EAGAIN;
+    }
+    return 0;
+}
+
 void machine::execute(const request_ref& asked) {
+    if (const int refused = refuses(asked->work->what); refused != 0) {
+        later(asked, _disk.options().buffered, 0,
+              [asked, refused] { asked->owner->answer(asked, refused); });
+        return;
+    }
     std::visit([&](const auto& what) { run(asked, what); }, asked->work->what);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/io/sim/machine.hh>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -119,6 +120,15 @@ void machine::down(bool power_cut) {
         memory::free_all(*_memory);
         _memory.reset();
     }
+}
+
+int machine::refuses_descriptor() {
+    if (_engine.faults.strikes(fault::no_descriptor)) {
+        return _engine.faults.random().one_in(2) ? -EMFILE : -ENFILE;
+    }
+    const auto used =
+        std::count_if(_descriptors.begin(), _descriptors.end(), [](auto& d) { return d.used(); });
+    return used < _engine.options.network.descriptors ? 0 : -EMFILE;
 }
 
 int machine::add(descriptor opened) {

@@ -79,6 +79,8 @@ class machine {
     void down(bool power_cut);
 
     int add(descriptor opened);
+    /// Whether the kernel has no descriptor for what asks for one: -errno if so, else 0.
+    int refuses_descriptor();
     descriptor* find(int fd) noexcept;
     int close(int fd);
     /// Runs an operation: now, or as an event later.
@@ -133,6 +135,7 @@ class machine {
     template <typename Operation>
     void run(const request_ref& asked, const Operation& what);  // on a socket
 
+    int refuses(const any_op& what);
     descriptor* file_of(const request_ref& asked, int fd);
     void later(const request_ref& asked, time_range delay, std::uint64_t bytes,
                std::function<void()> action, bool on_device = false);

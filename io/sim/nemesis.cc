@@ -10,9 +10,9 @@ namespace weir::io::sim {
 
 namespace {
 
-constexpr std::array own_occasion = {fault::partition,    fault::one_way_partition,
-                                     fault::clog,         fault::power_cut,
-                                     fault::process_kill, fault::wall_clock_step};
+constexpr std::array own_occasion = {
+    fault::partition,    fault::one_way_partition, fault::clog,   fault::power_cut,
+    fault::process_kill, fault::wall_clock_step,   fault::bit_rot};
 
 }  // namespace
 
@@ -82,6 +82,9 @@ void world::strike_host(sim_host& victim) {
     if (_engine.faults.strikes(fault::wall_clock_step)) {
         const auto step = static_cast<std::int64_t>(random.below(20'000)) - 10'000;
         victim._machine.clock().step_wall(step);
+    }
+    if (_engine.faults.would_strike(fault::bit_rot) && victim.disk().rot()) {
+        _engine.faults.count(fault::bit_rot);
     }
     if (!victim.running()) {
         return;

@@ -121,6 +121,10 @@ void network::listen(const request_ref& asked, machine& home) {
         asked->owner->answer(asked, -EADDRINUSE);
         return;
     }
+    if (const int refused = home.refuses_descriptor(); refused != 0) {
+        asked->owner->answer(asked, refused);
+        return;
+    }
     const socket_ref made = make(home);
     made->local = address;
     made->listening = true;
@@ -155,6 +159,10 @@ void network::connect(const request_ref& asked, machine& home) {
     machine* target = find(home, address);
     if (target == nullptr) {
         asked->owner->answer(asked, -EHOSTUNREACH);
+        return;
+    }
+    if (const int refused = home.refuses_descriptor(); refused != 0) {
+        asked->owner->answer(asked, refused);
         return;
     }
     const socket_ref client = make(home);
@@ -280,10 +288,16 @@ void network::feed_acceptors(const socket_ref& listener) {
         const std::size_t choice =
             listener->acceptors.size() == 1 ? 0 : _engine.traffic.below(listener->acceptors.size());
         const request_ref asked = listener->acceptors[choice];
-        const int fd = listener->home->add({nullptr, listener->backlog.front()});
+        const int refused = listener->home->refuses_descriptor();
+        const int fd =
+            refused != 0 ? refused : listener->home->add({nullptr, listener->backlog.front()});
         if (fd >= 0) {
             listener->backlog.pop_front();
-            asked->owner->answer(asked, fd, true);
+            const bool more = !_engine.faults.strikes(fault::short_multishot);
+            if (!more) {
+                std::erase(listener->acceptors, asked);
+            }
+            asked->owner->answer(asked, fd, more);
         } else {
             std::erase(listener->acceptors, asked);
             asked->owner->answer(asked, fd);

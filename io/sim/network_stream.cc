@@ -332,7 +332,11 @@ bool network::feed_one(const socket_ref& to, const request_ref& asked) {
         return end(-ENOBUFS);
     }
     buffer.length = static_cast<std::uint32_t>(take(*to, buffer.data, asked->owner->buffer_size()));
-    asked->owner->answer(asked, static_cast<std::int32_t>(buffer.length), true, buffer);
+    const bool more = !_engine.faults.strikes(fault::short_multishot);
+    if (!more) {
+        std::erase(to->receivers, asked);
+    }
+    asked->owner->answer(asked, static_cast<std::int32_t>(buffer.length), more, buffer);
     return true;
 }
 

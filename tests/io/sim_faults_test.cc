@@ -188,6 +188,126 @@ TEST_SUITE("io/sim/faults") {
         CHECK(tested.run(machine, op::read{fd, 1, &good, 1}) == -EINVAL);
     }
 
+    TEST_CASE(
+        "without descriptors nothing opens, listens, accepts or connects, and nothing is made") {
+        sim::world_options options;
+        options.faults[fault::no_descriptor] = 1'000'000;
+        sim_bench tested(1, options);
+        auto& machine = tested.add("a");
+        tested.world.faults().stop();
+        const int listener = tested.listen(machine, 80);
+        REQUIRE(listener >= 0);
+        auto& accepting = tested.start(machine, op::accept{listener});
+        const int client = tested.connect(machine, machine, 80);
+        REQUIRE(client >= 0);
+        tested.pass(100ms);
+        REQUIRE(accepting.outcomes.size() == 1);
+        tested.world.faults().resume();
+        const auto refused = [](std::int32_t result) {
+            return result == -EMFILE || result == -ENFILE;
+        };
+        CHECK(refused(tested.run(machine, op::open{.path = "/f", .create = true})));
+        CHECK(machine.disk().used() == 0);
+        CHECK(tested.run(machine, op::unlink{.path = "/f"}) == -ENOENT);
+        CHECK(refused(tested.listen(machine, 81)));
+        CHECK(refused(tested.connect(machine, machine, 80)));
+        CHECK(tested.world.faults().injected(fault::no_descriptor) == 3);
+    }
+
+    TEST_CASE("memory is refused to anything but a sync and a close") {
+        sim::world_options options;
+        options.faults[fault::no_memory] = 1'000'000;
+        sim_bench tested(1, options);
+        auto& machine = tested.add("a");
+        CHECK(tested.run(machine, op::open{.path = "/f", .create = true}) == -ENOMEM);
+        tested.world.faults().stop();
+        const int fd = tested.open(machine, "/f");
+        tested.world.faults().resume();
+        sector_buffer buffer(1);
+        const iovec part = buffer.part();
+        CHECK(tested.run(machine, op::write{fd, 0, &part, 1}) == -ENOMEM);
+        CHECK(tested.run(machine, op::sync{fd}) == 0);
+        CHECK(tested.run(machine, op::close{fd}) == 0);
+        CHECK(tested.world.faults().injected(fault::no_memory) == 2);
+    }
+
+    TEST_CASE("who is interrupted asks again, until it looks as if that were for ever") {
+        sim::world_options options;
+        options.faults[fault::interrupted] = 500'000;
+        sim_bench tested(1, options);
+        auto& machine = tested.add("a");
+        const int fd = tested.open(machine, "/f", true, true);
+        sector_buffer buffer(1);
+        const iovec part = buffer.part();
+        for (int i = 0; i < 20; ++i) {
+            CHECK(tested.run(machine, op::write{fd, 0, &part, 1}) == 2048);
+            CHECK(tested.run(machine, op::sync{fd}) == 0);
+        }
+        CHECK(tested.world.faults().injected(fault::interrupted) > 10);
+
+        sim_bench hopeless(1, always(fault::interrupted));
+        const auto given_up = hopeless.run(hopeless.add("a"), op::open{.path = "/f"});
+        CHECK((given_up == -EINTR || given_up == -EAGAIN));
+        CHECK(hopeless.world.faults().injected(fault::interrupted) == 256);
+    }
+
+    TEST_CASE("an accept and a receive end early with a good result, and may be asked again") {
+        sim_bench tested(1, always(fault::short_multishot));
+        auto& machine = tested.add("a");
+        const auto fds = tested.connected(machine, machine);
+        for (int i = 0; i < 3; ++i) {
+            auto& receiving = tested.start(machine, op::receive{fds.server});
+            CHECK(tested.send(machine, fds.client, "x") == 1);
+            tested.pass(100ms);
+            REQUIRE(receiving.done);
+            REQUIRE(receiving.outcomes.size() == 1);
+            CHECK(receiving.result() == 1);
+            machine.backend(0).release(receiving.outcomes[0].buffer);
+        }
+        CHECK(tested.world.faults().injected(fault::short_multishot) == 4);
+    }
+
+    TEST_CASE(
+        "a byte at rest that rots is rotten for readers and after a power cut, and no other") {
+        sim_bench tested(1);
+        auto& machine = tested.add("a");
+        sector_buffer buffer(1);
+        const iovec part = buffer.part();
+        const int fd = tested.open(machine, "/f", false, true);
+        const int dirty = tested.open(machine, "/g");
+        CHECK(tested.run(machine, op::write{fd, 0, &part, 1}) == 2048);
+        CHECK(tested.run(machine, op::write{dirty, 0, &part, 1}) == 2048);
+        CHECK(!machine.disk().spoil("/f", 2048));
+        CHECK(!machine.disk().spoil("/none", 0));
+        REQUIRE(machine.disk().spoil("/f", 700, 0x10));
+        REQUIRE(machine.disk().spoil("/g", 700));
+        CHECK(machine.disk().durable_bytes("/g").empty());  // it became no more durable
+        auto expected = std::vector<std::byte>(2048, std::byte{1});
+        expected[700] = std::byte{0x11};
+        CHECK(machine.disk().bytes("/f") == expected);
+        const int directory = tested.run(machine, op::open{.path = "/", .directory = true});
+        REQUIRE(tested.run(machine, op::sync{directory}) == 0);
+        CHECK(machine.disk().durable_bytes("/f") == expected);
+        tested.world.power_cut(*tested.world.hosts()[0]);
+        CHECK(machine.disk().bytes("/f") == expected);
+    }
+
+    TEST_CASE("rot comes by itself, a bit at a time, where the plan has it") {
+        sim_bench tested(1, always(fault::bit_rot));
+        auto& machine = tested.add("a");
+        sector_buffer buffer(0);
+        const iovec part = buffer.part();
+        const int fd = tested.open(machine, "/f");
+        CHECK(tested.run(machine, op::write{fd, 0, &part, 1}) == 2048);
+        tested.world.run_for(30s);
+        const auto strikes = tested.world.faults().injected(fault::bit_rot);
+        CHECK(strikes > 15);
+        const auto left = machine.disk().bytes("/f");
+        CHECK(left.size() == 2048);
+        CHECK(static_cast<std::uint64_t>(std::ranges::count(left, std::byte{0})) >= 2048 - strikes);
+        CHECK(std::ranges::count(left, std::byte{0}) < 2048);
+    }
+
     TEST_CASE("the swarm turns each survivable fault on for some seeds and off for others") {
         for (std::size_t i = 0; i < sim::fault_count; ++i) {
             const auto kind = static_cast<fault>(i);
@@ -196,7 +316,7 @@ TEST_SUITE("io/sim/faults") {
                 on += sim::fault_plan::swarm(seed)[kind] != 0;
             }
             CAPTURE(sim::to_string(kind));
-            if (kind == fault::sync_lie || kind == fault::junk_anything) {
+            if (kind == fault::sync_lie || kind == fault::junk_anything || kind == fault::bit_rot) {
                 CHECK(on == 0);
             } else {
                 CHECK((on > 20 && on < 80));
