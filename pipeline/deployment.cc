@@ -114,6 +114,11 @@ class deployment::part final : bell_listener {
         unsigned writer;
         unsigned reader;
     };
+    /// Another shard, and our stages that wait for news from it.
+    struct neighbour {
+        shard_id peer;
+        std::vector<stage*> waiting{};
+    };
 
     // A stage may have several gates in a ring, one for each way in which it looks at it: the
     // slowest counts.
@@ -159,13 +164,25 @@ class deployment::part final : bell_listener {
         } else {
             const shard_id peer = _plan.stages[other].shard;
             _stages[ours]->add_neighbour(peer, _waiting[peer], _all[peer]->_waiting[_own]);
-            _peers |= bell::bit_of(peer);
+            const auto known = std::ranges::find(_neighbours, peer, &neighbour::peer);
+            neighbour& met = known != _neighbours.end() ? *known : _neighbours.emplace_back(peer);
+            if (std::ranges::find(met.waiting, _stages[ours].get()) == met.waiting.end()) {
+                met.waiting.push_back(_stages[ours].get());
+            }
         }
     }
 
+    // Peers ring for calls, and for other deployments, far more often than for our stages.
     void rung(std::uint64_t bits) noexcept override {
-        if ((bits & _peers) != 0 && !_rings.empty()) {
-            for_each_stage([](stage& each) { each.wake(); });
+        if (_rings.empty()) {
+            return;
+        }
+        for (const neighbour& each : _neighbours) {
+            if ((bits & bell::bit_of(each.peer)) != 0 && _waiting[each.peer].news()) {
+                for (stage* const woken : each.waiting) {
+                    woken->wake();
+                }
+            }
         }
     }
 
@@ -196,7 +213,7 @@ class deployment::part final : bell_listener {
     const shard_id _own;
     const std::vector<std::unique_ptr<part>>& _all;
     std::vector<waiting_word> _waiting;  // by shard that we wait for
-    std::uint64_t _peers = 0;
+    std::vector<neighbour> _neighbours;
     bool _started = false;
     std::vector<leaf> _leaves;
     std::vector<std::unique_ptr<output>> _rings;  // by stage; go before the stages' gates

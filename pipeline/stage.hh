@@ -35,28 +35,45 @@ struct stage_waits {
     std::size_t most = 0;  ///< 0 for a stage that never waits
 };
 
-/// Whether stages of one shard wait for news from another: a word for each two shards, in memory
-/// of the one that waits. A bell for each move would cost the line of the bell and end the other's
-/// slice, though mostly nobody waits; this word stays with whoever tells. Both sides only ever
-/// read, modify and write it: either the waiting side's change comes first, and who tells sees it,
-/// or that side sees, as it looks once more, all that was published before.
+/// Whether stages of one shard wait for news from another, and whether there are some: a word for
+/// each two shards of a deployment, in memory of the one that waits. A bell for each move would
+/// cost the line of the bell and end the other's slice, though mostly nobody waits; this word stays
+/// with whoever tells. And bells ring for calls, too: the word says whether one was ours. Both
+/// sides only ever read, modify and write it: either the waiting side's change comes first, and who
+/// tells sees it, or that side sees, as it looks once more, all that was published before.
 class alignas(line_pair) waiting_word {
   public:
     /// Wants to be told of what comes. Who calls it must look once more.
     /// thread   the waiting shard
     void wait() noexcept {
-        // Pairs with take(), both ways.
-        _waits.exchange(true, std::memory_order_acq_rel);
+        // Pairs with take(), both ways. Who waited before us has news that we would hide.
+        _hidden |= _state.exchange(waits, std::memory_order_acq_rel) == told;
     }
-    /// returns  whether the waiting shard must be told, which it then is no longer
+    /// returns  whether the waiting shard must be rung, which it then need not be again
     /// thread   the shard that moved
     bool take() noexcept {
-        // Pairs with wait(), both ways.
-        return _waits.exchange(false, std::memory_order_acq_rel);
+        // Pairs with wait() and news(), both ways.
+        return (_state.fetch_and(told, std::memory_order_acq_rel) & asks) != 0;
+    }
+    /// returns  whether the word was taken since the last call
+    /// thread   the waiting shard
+    bool news() noexcept {
+        bool taken = std::exchange(_hidden, false);
+        if (_state.load(std::memory_order_relaxed) == told) {
+            // Pairs with take(): what was published before it is seen now.
+            _state.exchange(quiet, std::memory_order_acq_rel);
+            taken = true;
+        }
+        return taken;
     }
 
   private:
-    std::atomic<bool> _waits{false};
+    static constexpr std::uint8_t quiet = 0;
+    static constexpr std::uint8_t asks = 1;
+    static constexpr std::uint8_t told = 2;
+    static constexpr std::uint8_t waits = asks | told;
+    std::atomic<std::uint8_t> _state{quiet};
+    bool _hidden = false;  // the waiting shard's: a take that a later wait() has covered
 };
 
 /// A stage at work: a task of its shard that takes what is there, as far as there is room, and
