@@ -37,6 +37,9 @@ stream_ptr slice(const stream_ptr& of, std::size_t first, std::size_t columns) {
             return slice(of->of[1], first - left, columns);
         }
     }
+    if (of->kind == form::merge && of->tagged && first == 0 && columns == 1) {
+        return of->of[0];  // the tags that it was made by
+    }
     return make({.kind = form::slice, .columns = columns, .of = {of}, .first = first});
 }
 
@@ -60,6 +63,49 @@ stream_ptr part(const stream_ptr& of, dealing deal, std::size_t which) {
     }
     return make(
         {.kind = form::part, .columns = of->columns, .of = {of}, .which = which, .deal = deal});
+}
+
+/// The elements of one side of an either. Where a choice was made before, that side lies apart
+/// already: or each choice of a chain would look through all those before it, three times.
+stream_ptr branch(const stream_ptr& of, std::size_t first, std::size_t columns, std::size_t which) {
+    if (of->kind == form::merge && of->tagged) {
+        return of->of[which + 1];
+    }
+    return make(
+        {.kind = form::branch, .columns = columns, .of = {of}, .first = first, .which = which});
+}
+
+/// What was dealt to `parts` in turn and is still whole.
+stream_ptr undealt(const std::vector<stream_ptr>& parts, dealing deal) {
+    for (std::size_t which = 0; which < parts.size(); ++which) {
+        const stream& each = *parts[which];
+        if (each.kind != form::part || each.which != which || each.deal.parts != deal.parts ||
+            each.deal.block != deal.block || each.of[0] != parts[0]->of[0]) {
+            return nullptr;
+        }
+    }
+    return parts[0]->of[0];
+}
+
+/// The parts put in order again. Halves of pairs that passed through as they came lie where they
+/// were dealt from: or each dealing of a chain would read the one before it by each of its copies.
+stream_ptr dealt(std::vector<stream_ptr> parts, std::size_t columns, dealing deal) {
+    if (const stream_ptr whole = undealt(parts, deal)) {
+        return whole;
+    }
+    if (std::ranges::all_of(parts, [&](const stream_ptr& each) {
+            return each->kind == form::zip && each->of[0]->columns == parts[0]->of[0]->columns;
+        })) {
+        std::vector<stream_ptr> halves[2];
+        for (const stream_ptr& each : parts) {
+            halves[0].push_back(each->of[0]);
+            halves[1].push_back(each->of[1]);
+        }
+        const std::size_t left = halves[0][0]->columns;
+        return zip(dealt(std::move(halves[0]), left, deal),
+                   dealt(std::move(halves[1]), columns - left, deal));
+    }
+    return make({.kind = form::dealt, .columns = columns, .of = std::move(parts), .deal = deal});
 }
 
 bool contains(const stream& whole, const stream* searched) {
@@ -256,12 +302,6 @@ class planner {
         return make(std::move(merged));
     }
 
-    static stream_ptr branch(const stream_ptr& of, std::size_t first, std::size_t columns,
-                             std::size_t which) {
-        return make(
-            {.kind = form::branch, .columns = columns, .of = {of}, .first = first, .which = which});
-    }
-
     // Copy k begins k stages later than the first, so that copies lie on different shards.
     template <typename Input>
     std::vector<stream_ptr> lay_copies(const node_ptr& what, unsigned& turn, unsigned copy,
@@ -285,10 +325,7 @@ class planner {
                           unsigned copy) {
         auto outputs =
             lay_copies(what, turn, copy, [&](std::size_t k) { return part(in, what->deal, k); });
-        return make({.kind = form::dealt,
-                     .columns = what->out->columns.size(),
-                     .of = std::move(outputs),
-                     .deal = what->deal});
+        return dealt(std::move(outputs), what->out->columns.size(), what->deal);
     }
 
     stream_ptr lay_key_shards(const node_ptr& what, const stream_ptr& in, unsigned& turn,

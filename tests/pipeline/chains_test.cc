@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a word costs when it follows itself: as much each time.
+#include <memory>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include <doctest/doctest.h>
+#include <tests/support/both.hh>
+
+#include <weir/core/coroutine.hh>
+#include <weir/pipeline/pipeline.hh>
+
+TEST_SUITE_BEGIN("pipeline/chains");
+
+// Not weir itself: its shard is another one.
+using namespace weir::pipeline;
+using weir::future;
+
+namespace {
+
+using way = either<int, std::string>;
+
+/// A pipe without what is visible in its type, so that it can follow itself any number of times.
+template <typename A, traits T>
+using link = weir::pipeline::pipe<A, A, T>;
+
+template <typename A, traits T>
+link<A, T> chain(const link<A, T>& each, unsigned length) {
+    return length == 1 ? each : link<A, T>(chain(each, length - 1) >> each);
+}
+
+template <typename A, traits T>
+std::size_t gates_of(const link<A, T>& described) {
+    const plan laid =
+        lay_out(from_list(std::vector<A>{}) >> described >> discard(), {.fuse = false}, 2);
+    std::size_t gates = 0;
+    for (const stage_plan& each : laid.stages) {
+        gates += each.readers;
+    }
+    return gates;
+}
+
+/// Every further link adds what the third one did, and the deployment gives what the model does.
+template <typename A, traits T>
+void costs_by_length(const char* name, const link<A, T>& each, std::vector<A> in) {
+    CAPTURE(name);
+    const std::size_t two = gates_of(chain(each, 2));
+    const std::size_t more = gates_of(chain(each, 3)) - two;
+    for (const unsigned length : {4U, 6U, 9U, 12U}) {
+        CAPTURE(length);
+        CHECK(gates_of(chain(each, length)) == two + (length - 2) * more);
+    }
+    CHECK(more <= 16);
+    weir::test::on_both(
+        [&](weir::host&) -> future<> {
+            const auto whole = chain(each, 6);
+            const auto expected = co_await model(whole, in);
+            std::vector<A> out;
+            co_await run(from_list(in) >> whole >> collect(out), {.capacity = 16});
+            CHECK(out == expected.values);
+        },
+        2);
+}
+
+std::vector<way> ways(int count) {
+    std::vector<way> all;
+    for (int i = 0; i < count; ++i) {
+        all.push_back(i % 10 == 0 ? way(std::to_string(i)) : way(i));
+    }
+    return all;
+}
+std::vector<std::pair<int, int>> pairs(int count) {
+    std::vector<std::pair<int, int>> all;
+    for (int i = 0; i < count; ++i) {
+        all.emplace_back(i, -i);
+    }
+    return all;
+}
+
+/// What a combinator is for elements A.
+template <typename A, combinator P>
+auto plain(const P& described) {
+    const auto p = describe<A>(described);
+    return link<A, std::decay_t<decltype(p)>::kept>(p);
+}
+
+constexpr auto more = [](int i) { return i + 1; };
+constexpr auto left_of = [](const ref<std::pair<int, int>>& p) { return p.first + 1; };
+
+}  // namespace
+
+TEST_CASE("a chain of choices costs a chain") {
+    costs_by_length("choose left", plain<way>(choose(map(more), id())), ways(200));
+    costs_by_length("choose right",
+                    plain<way>(choose(id(), map([](const std::string& s) { return s + "!"; }))),
+                    ways(200));
+    costs_by_length("choose nothing", plain<way>(choose(id(), id())), ways(200));
+}
+
+TEST_CASE("a chain of dealings costs a chain") {
+    costs_by_length("shards", plain<int>(shard<2>(map(more))), std::vector<int>(100, 5));
+    costs_by_length("shards of several blocks",
+                    plain<int>(shard<2>(map(more)) >> shard<3>(map(more), 4)),
+                    std::vector<int>(100, 5));
+    costs_by_length("shards of nothing", plain<int>(shard<2>(id()) >> shard<2>(id(), 3)),
+                    std::vector<int>(100, 5));
+    costs_by_length("shards beside nothing",
+                    plain<std::pair<int, int>>(shard<2>(both(map(more), id())) >>
+                                               shard<3>(both(map(more), id()), 2)),
+                    pairs(100));
+    costs_by_length("shards of choices", plain<way>(shard<2>(choose(map(more), id()))), ways(100));
+    costs_by_length(
+        "shards by key",
+        plain<int>(shard_by<2>([](int i) { return static_cast<unsigned>(i); }, map(more))),
+        std::vector<int>(100, 5));
+}
+
+TEST_CASE("a chain of pairs costs a chain") {
+    costs_by_length("both", plain<std::pair<int, int>>(both(map(more), id())), pairs(200));
+    costs_by_length("fanout",
+                    plain<std::pair<int, int>>(
+                        fanout(map(left_of), map([](const auto& p) { return p.second; }))),
+                    pairs(200));
+}
+
+TEST_CASE("a chain of loops costs a chain") {
+    costs_by_length("loop",
+                    plain<int>(loop(std::vector<int>{1, 2}, fanout(map(left_of), map(left_of)))),
+                    std::vector<int>(50, 5));
+    costs_by_length("loop around choices",
+                    plain<way>(loop(std::vector<int>{1}, both(choose(map(more), id()), map(more)))),
+                    ways(50));
+}
+
+TEST_SUITE_END();
