@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -64,8 +65,9 @@ struct connection_totals {
     std::uint64_t sends_too_slow = 0;  ///< a peer did not take a send within send_time_max
 };
 
-/// A TCP connection. One receive and one send may be under way at a time. close() must have
-/// ended before its destruction.
+/// A TCP connection. One receive and one send may be under way at a time. One that goes without
+/// close() is closed in the background: a receive under way fails, and a send is cut, which the
+/// peer sees as a reset.
 /// thread   the shard that accepted or connected it
 class connection {
   public:
@@ -78,13 +80,15 @@ class connection {
 
     /// deadline  then it fails with errc::timed_out
     /// fails     weir::error with the errno
+    /// A future that nobody takes closes what it came to.
     static future<std::unique_ptr<connection>> connect(address to, connection_options options = {},
                                                        instant deadline = never);
 
     /// The next bytes, as soon as there are some.
     /// deadline  then the result is `timed_out`, and what comes later is kept for the next call
-    /// fails     weir::error: the connection was reset
+    /// fails     weir::error: the connection was reset, or aborted here
     /// cost      no allocation after the first
+    /// What comes after the future was dropped is kept for the next call.
     future<received> receive(instant deadline = never);
     /// Sends all of it. The memory is borrowed until the future is settled.
     /// fails     weir::error: the peer is gone, or errc::timed_out: it does not read
@@ -96,11 +100,13 @@ class connection {
     /// Takes nothing more: a receive under way, and each after it, sees the end once what was
     /// received is taken. For a graceful stop.
     void shutdown_receive() noexcept;
-    /// Ends both directions now: a receive under way ends, a send fails, what the peer has not
-    /// taken yet is dropped and the peer sees a reset. Then close().
-    void abort() noexcept;
-    /// Ends what is under way, which aborts if that is a send, and gives the descriptor back.
-    /// Never fails.
+    /// Ends both directions now: a receive under way and each after it fail with ECONNABORTED once
+    /// what was received is taken, unless the peer had ended before; a send fails; what the peer
+    /// has not taken yet is dropped and the peer sees a reset. Then close().
+    void abort() noexcept { abort(ECONNABORTED); }
+    /// Ends what is under way, which aborts if that is a send, and gives the descriptor back: a
+    /// receive under way sees the end. Never fails.
+    /// cost     no allocation
     future<> close();
 
     address peer() const { return _peer; }
@@ -112,37 +118,35 @@ class connection {
     class receive_operation;
     class private_receive;
     class send_operation;
+    class close_operation;
     class patience;
-    struct machinery;
+    class machinery;
     friend class listener;
 
+    /// For a descriptor to come: all the memory that it needs is there before it is.
+    connection(const connection_options& options, connection_totals* totals);
+    void adopt(int fd, const address& peer) noexcept;
+    bool closed() const noexcept { return _machinery == nullptr; }
+    void abort(std::int32_t reason) noexcept;
+    bool awaited() noexcept;
     void start_receive();
-    void start_private_receive();
-    void cancel_receive() noexcept;
     void arrived(received&& data);
     void ended(std::int32_t error_number);
     void deliver(received&& data);
     void receive_late() noexcept;
     void send_late() noexcept;
-    void idle();
+    void receive_stopped();
     void sent(std::size_t bytes) noexcept;
 
-    const int _fd;
     const connection_options _options;
     connection_totals* const _totals;
     address _peer;
-    std::unique_ptr<machinery> _machinery;
-    std::unique_ptr<private_receive> _private_receive;
-    std::vector<received> _queue;  // a few, oldest first
+    std::unique_ptr<machinery> _machinery;  // null once closed
+    std::vector<received> _queue;           // a few, oldest first
     std::size_t _queued_bytes = 0;
     std::optional<std::int32_t> _end;  // 0 at the end of the stream, else errno
     promise<received> _waiting;
-    promise<> _closing;
-    bool _receiving = false;
     bool _holding = false;  // cancelled because too much is queued
-    bool _sending = false;
-    bool _aborted = false;  // and the descriptor given back
-    bool _closed = false;
     std::uint64_t _bytes_received = 0;
     std::uint64_t _bytes_sent = 0;
 };

@@ -1,13 +1,72 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/net/server.hh>
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
+#include <weir/net/standing_timer.hh>
 
 namespace weir::net {
+
+namespace {
+
+// Before the next connection is taken when there was no memory for the last.
+constexpr duration pause_without_memory = std::chrono::milliseconds(50);
+
+/// returns  what `failure` says, as long as that lives
+std::string_view cause_of(const std::exception_ptr& failure) noexcept {
+    try {
+        std::rethrow_exception(failure);
+    } catch (const std::exception& e) {
+        return e.what();
+    } catch (...) {
+        return "not a std::exception";
+    }
+}
+
+}  // namespace
+
+/// A rest that needs no memory, and that stop() ends.
+class server::pause_timer final : public standing_timer {
+  public:
+    future<> begin() noexcept {
+        set(this_shard().now() + pause_without_memory);
+        return _over.get_future();
+    }
+    void end() noexcept {
+        if (unset()) {
+            _over.set_value();
+        }
+    }
+
+  protected:
+    void expired() noexcept override { _over.set_value(); }
+
+  private:
+    promise<> _over;
+};
+
+/// Takes a connection out of those that are open, however its handler ends.
+class server::leaving {
+  public:
+    leaving(server& from, std::uint64_t number) noexcept : _from(from), _number(number) {}
+    leaving(const leaving&) = delete;
+    leaving& operator=(const leaving&) = delete;
+    ~leaving() {
+        _from._open.erase(_number);
+        if (_from._open.empty() && _from._all_closed.open()) {
+            _from._all_closed.set_value();
+        }
+    }
+
+  private:
+    server& _from;
+    const std::uint64_t _number;
+};
 
 class server::grace_timer final : public timer {
   public:
@@ -28,7 +87,8 @@ class server::grace_timer final : public timer {
 server::server(server_options options, handler serve)
     : _options(std::move(options)),
       _serve(std::move(serve)),
-      _log(this_host().log_sink(), "net", this_host().options().logging) {}
+      _log(this_host().log_sink(), "net", this_host().options().logging),
+      _pause(std::make_unique<pause_timer>()) {}
 
 server::~server() {
     WEIR_ASSERT(_listener == nullptr || (_stopping && _open.empty()));
@@ -36,8 +96,11 @@ server::~server() {
 
 future<std::unique_ptr<server>> server::start(address at, server_options options, handler serve) {
     std::unique_ptr<server> made(new server(std::move(options), std::move(serve)));
-    made->_listener =
-        co_await listener::listen(at, made->_options.connection, &made->_counters.traffic);
+    made->_listener = co_await listener::listen(
+        at,
+        listener_options{.connection = made->_options.connection,
+                         .accept_ahead = std::max<std::size_t>(made->_options.accept_ahead, 1)},
+        &made->_counters.traffic);
     std::exception_ptr refused;
     try {
         made->register_metrics();
@@ -72,8 +135,13 @@ void server::register_metrics() {
     count("weir_net_failed_total", "Connections that ended with a failure.", _counters.failed);
     count("weir_net_aborted_total", "Connections cut when the grace of a stop was over.",
           _counters.aborted);
+    count("weir_net_lost_total", "Connections that there was no memory to serve.", _counters.lost);
+    gauge("weir_net_accept_ahead_limit", "Connections taken from the kernel ahead of their turn.",
+          [this] { return static_cast<double>(_options.accept_ahead); });
     count("weir_net_accept_failures_total", "Accepts that failed, for want of descriptors.",
-          _listener->accept_failures());
+          _listener->counters().accept_failures);
+    count("weir_net_accepts_held_total", "Times that accept_ahead was reached.",
+          _listener->counters().accepts_held);
     const connection_totals& traffic = _counters.traffic;
     count("weir_net_received_bytes_total", "Bytes received.", traffic.bytes_received);
     count("weir_net_sent_bytes_total", "Bytes sent.", traffic.bytes_sent);
@@ -83,50 +151,70 @@ void server::register_metrics() {
           traffic.sends_too_slow);
 }
 
+// Ends with the listener only: want of memory passes.
 future<> server::accept_all() {
     for (;;) {
-        std::unique_ptr<connection> taken = co_await _listener->accept();
-        if (!taken) {
-            co_return;
+        bool failed = false;
+        try {
+            std::unique_ptr<connection> taken = co_await _listener->accept();
+            if (!taken) {
+                co_return;
+            }
+            take(std::move(taken));
+        } catch (...) {
+            failed = true;
+            lose(std::current_exception());
         }
-        if (_open.size() >= _options.connections_max || _stopping) {
-            ++_counters.refused;
-            co_await taken->close();
-            continue;
+        if (failed && !_stopping) {
+            co_await _pause->begin();
         }
-        const std::uint64_t number = _counters.accepted++;
-        _open.emplace(number, taken.get());
-        // Its end is known by _open; it never fails.
-        serve_one(number, std::move(taken)).ignore();
     }
 }
 
+void server::take(std::unique_ptr<connection> taken) {
+    if (_open.size() >= _options.connections_max || _stopping) {
+        ++_counters.refused;
+        return;  // which closes it
+    }
+    const std::uint64_t number = _counters.accepted;
+    _open.emplace(number, taken.get());
+    try {
+        // Its end is known by _open.
+        serve_one(number, std::move(taken)).ignore();
+    } catch (...) {
+        _open.erase(number);
+        throw;
+    }
+    ++_counters.accepted;
+}
+
+void server::lose(const std::exception_ptr& failure) noexcept {
+    ++_counters.lost;
+    _log.write(this_shard().log_context(), log_level::warning, "connection lost, goes on",
+               {{"server", _options.name}, {"cause", cause_of(failure)}});
+}
+
 future<> server::serve_one(std::uint64_t number, std::unique_ptr<connection> taken) {
-    std::string failure;
+    const leaving left(*this, number);
+    std::exception_ptr failure;
     try {
         co_await _serve(*taken);
-    } catch (const std::exception& e) {
-        failure = e.what();
     } catch (...) {
-        failure = "not a std::exception";
+        failure = std::current_exception();
     }
-    if (!failure.empty()) {
+    if (failure) {
         ++_counters.failed;
         _log.write(this_shard().log_context(), log_level::info, "connection failed",
-                   {{"peer", taken->peer().to_string()}, {"cause", failure}});
+                   {{"peer", taken->peer().to_string()}, {"cause", cause_of(failure)}});
     }
     co_await taken->close();
-    _open.erase(number);
-    taken.reset();
-    if (_open.empty() && _all_closed.open()) {
-        _all_closed.set_value();
-    }
 }
 
 future<> server::stop() {
     WEIR_ASSERT(!_stopping);
     _stopping = true;
     co_await _listener->close();
+    _pause->end();
     co_await std::move(_accepting);
     for (const auto& [number, open] : _open) {
         open->shutdown_receive();

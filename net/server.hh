@@ -19,7 +19,8 @@ namespace weir::net {
 
 struct server_options {
     std::string name;  ///< in metrics; empty: its address
-    connection_options connection;
+    connection_options connection{};
+    std::size_t accept_ahead = listener_options{}.accept_ahead;  ///< see listener.hh
     std::size_t connections_max = 10'000;           ///< a shard; one above is closed at once
     duration stop_grace = std::chrono::seconds(5);  ///< for what is under way when we stop
 };
@@ -28,6 +29,7 @@ struct server_counters {
     std::uint64_t accepted = 0;
     std::uint64_t refused = 0;  ///< connections_max was reached
     std::uint64_t failed = 0;   ///< the handler ended with a failure
+    std::uint64_t lost = 0;     ///< there was no memory to serve it
     std::uint64_t aborted = 0;  ///< still open after stop_grace
     connection_totals traffic;
 };
@@ -56,10 +58,14 @@ class server {
 
   private:
     class grace_timer;
+    class pause_timer;
+    class leaving;
 
     server(server_options options, handler serve);
     void register_metrics();
     future<> accept_all();
+    void take(std::unique_ptr<connection> taken);
+    void lose(const std::exception_ptr& failure) noexcept;
     future<> serve_one(std::uint64_t number, std::unique_ptr<connection> taken);
 
     const server_options _options;
@@ -67,6 +73,7 @@ class server {
     logger _log;
     std::unique_ptr<listener> _listener;
     std::unordered_map<std::uint64_t, connection*> _open;  // by the number of its acceptance
+    std::unique_ptr<pause_timer> _pause;
     future<> _accepting;
     promise<> _all_closed;
     bool _stopping = false;
