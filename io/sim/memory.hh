@@ -7,6 +7,10 @@
 /// The memory of simulated hosts. A program linked with weir_sim_memory tags each allocation
 /// with the host that runs, so that a killed host's memory goes back as a list, without
 /// destructors: a power cut flushes nothing. Without that library, killing a host leaks it.
+///
+/// A block that is freed twice, late (its host's memory has gone) or by another host than its own
+/// ends the program with a message that says which. The world may free what a host left, and a
+/// host what the world gave it.
 namespace weir::io::sim::memory {
 
 struct block;
@@ -63,6 +67,13 @@ class inside {
     arena* _before;
 };
 
+/// For weir_sim_memory: blocks that are no longer used and not yet given back.
+struct kept_blocks {
+    block* oldest = nullptr;
+    block* newest = nullptr;
+    std::size_t bytes = 0;
+};
+
 /// For weir_sim_memory: what operator new obeys.
 struct thread_state {
     arena* current = nullptr;
@@ -72,6 +83,8 @@ struct thread_state {
     std::uint64_t first_to_fail = 0;  // once so many more have succeeded
     std::uint64_t to_fail = 0;
     std::uint64_t failed = 0;
+    kept_blocks freed;
+    kept_blocks gone;
 };
 thread_state& this_thread() noexcept;
 /// For weir_sim_memory: says that it is there.
