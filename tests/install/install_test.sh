@@ -39,7 +39,7 @@ by_pkg_config() {
 }
 
 by_cmake() {
-    cmake -S "$here/cmake" -B "$TMPDIR/cmake" -DCMAKE_PREFIX_PATH="$prefix"
+    cmake -G Ninja -S "$here/cmake" -B "$TMPDIR/cmake" -DCMAKE_PREFIX_PATH="$prefix"
     cmake --build "$TMPDIR/cmake"
     serves "$TMPDIR/cmake/service"
 }
