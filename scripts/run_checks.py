@@ -6,6 +6,7 @@ Steps that look at one file at a time remember, by a hash over the file and ever
 tree that it includes, what has passed: only what changed is looked at again.
 """
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 import time
 
 import tidy
@@ -27,6 +29,7 @@ FLAGS = ["-std=c++20", "-I.include", "-Iapps", "-Itests", "-I.", "-Wall", "-Wext
          "-fsyntax-only"]
 FUZZ_SECONDS = {"quick": 5, "full": 20}
 SEED_SECONDS = {"quick": 20, "full": 300}
+PROGRESS_S = float(os.environ.get("WEIR_PROGRESS_SECONDS", 30))
 JOBS = os.cpu_count()
 PLAIN = ["build", "-Dwerror=true"]
 
@@ -294,6 +297,27 @@ def steps():
             for name, value in globals().items() if name.startswith("step_")}
 
 
+@contextlib.contextmanager
+def telling(name, log_path):
+    """Says each half a minute that the step still runs, and what it wrote last."""
+    began = time.monotonic()
+    ended = threading.Event()
+
+    def tell():
+        while not ended.wait(PROGRESS_S):
+            text = log_path.read_text(encoding="utf-8", errors="replace").rstrip()
+            print(f"{name:<12} {'runs':<8} {time.monotonic() - began:7.1f} s  "
+                  f"{text[text.rfind(chr(10)) + 1:][:80]}", flush=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
+
+
 QUICK = ["format", "tidy", "headers", "probes", "gcc", "warnings", "model", "sim"]
 
 
@@ -311,7 +335,7 @@ def main():
     for name in chosen:
         started = time.monotonic()
         log_path = LOGS / f"{name}.log"
-        with open(log_path, "w", encoding="utf-8") as check.log:
+        with open(log_path, "w", encoding="utf-8") as check.log, telling(name, log_path):
             try:
                 word, detail = "ok", steps()[name](check)
                 passed += 1

@@ -6,10 +6,11 @@ Tests are the meson tests (doctest binaries, or anything that says "ok NAME" lin
 and the executable scripts tests/**/*_test.sh and *_test.py, which print "ok NAME",
 "not ok NAME" and "skip NAME: reason". Each gets a TMPDIR of its own inside the build folder, on
 a real file system. The last line is "N passed, N failed", with skips as a third where there are
-any.
+any; each half a minute one says how far it is.
 """
 import argparse
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import os
@@ -27,6 +28,7 @@ SUMMARY = re.compile(
     r"\[doctest\] test cases:\s*(\d+) \|\s*(\d+) passed \|\s*(\d+) failed(?: \|\s*(\d+) skipped)?")
 SCRIPT_TIMEOUT_S = 600
 SHOWN_LINES = 400
+PROGRESS_S = float(os.environ.get("WEIR_PROGRESS_SECONDS", 30))
 
 
 @dataclasses.dataclass
@@ -116,7 +118,7 @@ class Runner:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               start_new_session=True) as process:
             with self._lock:
-                self._running[process.pid] = process
+                self._running[process.pid] = (test.name, started)
             try:
                 output, _ = process.communicate(timeout=test.timeout_s)
             except subprocess.TimeoutExpired:
@@ -133,10 +135,36 @@ class Runner:
             shutil.rmtree(scratch, ignore_errors=True)
         return result
 
+    def running(self):
+        """What runs now, the longest first."""
+        with self._lock:
+            tests = sorted(self._running.values(), key=lambda test: test[1])
+        return ", ".join(f"{name} ({time.monotonic() - started:.0f} s)" for name, started in tests)
+
     def stop(self):
         with self._lock:
             for pid in self._running:
                 os.killpg(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def telling(done, runner):
+    """Says each half a minute how far it is."""
+    began = time.monotonic()
+    ended = threading.Event()
+
+    def tell():
+        while not ended.wait(PROGRESS_S):
+            print(f"test: {done()}, {time.monotonic() - began:.0f} s; now {runner.running()}",
+                  flush=True)
+
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()
 
 
 def count(result, status):
@@ -224,7 +252,8 @@ def main():
             describe(result)
 
     together = [test for test in tests if not test.alone]
-    with concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
+    with telling(lambda: f"{len(results)} of {len(tests)} programs", runner), \
+            concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
         try:
             for future in concurrent.futures.as_completed(
                     [pool.submit(runner.run, test) for test in together]):
