@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -19,36 +20,68 @@
 // Bytes at the ends of pipelines: what files, pipes, terminals and sockets have in common.
 namespace weir::pipeline {
 
+namespace detail {
+
+/// Bytes of a stream: lent by the shard that read them, until somebody wants a copy, which is
+/// nobody's. So what moves stays where it was made, and a copy may go anywhere.
+class lent_bytes {
+  public:
+    explicit lent_bytes(buffer lent) noexcept
+        : _lent(std::move(lent)), _data(_lent.data()), _size(_lent.size()) {}
+    lent_bytes(const lent_bytes& other)
+        : _own(std::make_unique_for_overwrite<std::byte[]>(other._size)),
+          _data(_own.get()),
+          _size(other._size) {
+        std::ranges::copy(other.bytes(), _own.get());
+    }
+    lent_bytes(lent_bytes&& other) noexcept
+        : _lent(std::move(other._lent)),
+          _own(std::move(other._own)),
+          _data(std::exchange(other._data, nullptr)),
+          _size(std::exchange(other._size, 0)) {}
+    lent_bytes& operator=(lent_bytes other) noexcept {
+        std::swap(_lent, other._lent);
+        std::swap(_own, other._own);
+        std::swap(_data, other._data);
+        std::swap(_size, other._size);
+        return *this;
+    }
+    ~lent_bytes() = default;
+
+    std::span<const std::byte> bytes() const noexcept { return {_data, _size}; }
+    std::string_view text() const noexcept { return {reinterpret_cast<const char*>(_data), _size}; }
+
+  private:
+    buffer _lent;
+    std::unique_ptr<std::byte[]> _own;
+    const std::byte* _data;
+    std::size_t _size;
+};
+
+}  // namespace detail
+
 /// Some bytes of a stream, in the memory that they were read into, and where they begin.
-/// thread   read by any stage; copied and destroyed on one shard, as a buffer
-/// cost     a move is cheap; a copy copies the bytes, since another shard can't share the memory.
-///          Of the combinators only filter and window copy their elements
+/// thread   read by any stage. What the source gave goes where it was read, as elements do; a copy
+///          has memory of its own and may be used and destroyed on any shard
+/// cost     a move is cheap; a copy copies the bytes. Of the combinators only filter and window
+///          copy their elements
 class block {
   public:
     block(buffer bytes, std::uint64_t offset) noexcept
         : _bytes(std::move(bytes)), _offset(offset) {}
-    block(const block& other)
-        : _bytes(buffer::copy_of(other._bytes.bytes())), _offset(other._offset) {}
-    block(block&&) noexcept = default;
-    block& operator=(block other) noexcept {
-        std::swap(_bytes, other._bytes);
-        _offset = other._offset;
-        return *this;
-    }
-    ~block() = default;
 
     std::span<const std::byte> bytes() const noexcept { return _bytes.bytes(); }
     std::string_view text() const noexcept { return _bytes.text(); }
     // NOLINTNEXTLINE(google-explicit-constructor): it is its text
     operator std::string_view() const noexcept { return text(); }
-    std::size_t size() const noexcept { return _bytes.size(); }
+    std::size_t size() const noexcept { return _bytes.bytes().size(); }
     /// Of its first byte in the stream.
     std::uint64_t offset() const noexcept { return _offset; }
     /// The cursor: a source that starts here gives what follows.
     std::uint64_t next_offset() const noexcept { return _offset + size(); }
 
   private:
-    buffer _bytes;
+    detail::lent_bytes _bytes;
     std::uint64_t _offset;
 };
 
@@ -60,18 +93,6 @@ class line {
   public:
     line(buffer bytes, std::uint64_t offset, bool newline) noexcept
         : _bytes(std::move(bytes)), _offset(offset), _newline(newline) {}
-    line(const line& other)
-        : _bytes(buffer::copy_of(other._bytes.bytes())),
-          _offset(other._offset),
-          _newline(other._newline) {}
-    line(line&&) noexcept = default;
-    line& operator=(line other) noexcept {
-        std::swap(_bytes, other._bytes);
-        _offset = other._offset;
-        _newline = other._newline;
-        return *this;
-    }
-    ~line() = default;
 
     std::string_view text() const noexcept { return _bytes.text(); }
     // NOLINTNEXTLINE(google-explicit-constructor): it is its text
@@ -79,13 +100,13 @@ class line {
     std::uint64_t offset() const noexcept { return _offset; }
     /// The cursor: a source that starts here gives the lines that follow.
     std::uint64_t next_offset() const noexcept {
-        return _offset + _bytes.size() + static_cast<std::uint64_t>(_newline);
+        return _offset + text().size() + static_cast<std::uint64_t>(_newline);
     }
     /// False for the last line of a stream that ends without one.
     bool newline() const noexcept { return _newline; }
 
   private:
-    buffer _bytes;
+    detail::lent_bytes _bytes;
     std::uint64_t _offset;
     bool _newline;
 };

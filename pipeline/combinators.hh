@@ -11,6 +11,7 @@
 #include <utility>
 
 #include <weir/core/future.hh>
+#include <weir/pipeline/checks.hh>
 #include <weir/pipeline/kernels.hh>
 #include <weir/pipeline/pipe.hh>
 
@@ -29,6 +30,15 @@ template <typename A, typename Function>
 using given = std::decay_t<std::invoke_result_t<Function&, ref<A>>>;
 
 template <typename A, typename Function>
+constexpr bool check_pairs() {
+    static_assert(!refers_to_copy<A, Function>(),
+                  "pairs: the function takes a reference to a pair of values, so each element "
+                  "would be copied: pairs come as pairs of references, take const auto& or "
+                  "const ref<T>&");
+    return true;
+}
+
+template <typename A, typename Function>
 constexpr auto check_takes() {
     static_assert(
         requires(Function& function, const ref<A>& element) { function(element); },
@@ -37,6 +47,7 @@ constexpr auto check_takes() {
     static_assert(!std::is_void_v<std::invoke_result_t<Function&, ref<A>>>,
                   "the function returns nothing: what a stage gives are elements (for_each is a "
                   "sink, unit an element that says nothing)");
+    static_assert(check_pairs<A, Function>());
     static_assert(std::copy_constructible<Function>,
                   "the function must be copyable: each copy of a stage has its own");
     return true;
@@ -85,6 +96,7 @@ struct map_word {
         using B = given<A, Function>;
         static_assert(!weir::detail::is_future<B>::value,
                       "the function returns a future: use map_async");
+        static_assert(check_result<A, B>());
         return make_stepped<A, B, traits{}>(
             work<A, B>(name), map_step<B, Function>(function),
             model_steps<A, B>([function = function](ref<A> element, std::vector<B>& out) mutable {
@@ -103,7 +115,9 @@ struct fold_word {
     auto of() const {
         static_assert(std::is_invocable_v<Function&, S&, ref<A>>,
                       "the function of a fold takes a reference to the state and an element");
+        static_assert(check_pairs<A, Function>());
         using B = std::decay_t<std::invoke_result_t<Function&, S&, ref<A>>>;
+        static_assert(check_result<A, B>());
         return make_stepped<A, B, traits{.stateful = true}>(
             work<A, B>(name), fold_step<S, B, Function>(initial, function),
             model_steps<A, B>([state = initial, function = function](ref<A> element,
@@ -122,6 +136,8 @@ struct filter_word {
     auto of() const {
         static_assert(check_takes<A, Predicate>());
         static_assert(std::predicate<Predicate&, ref<A>>, "a filter's function returns a bool");
+        static_assert(std::copy_constructible<A>,
+                      "copies: a filter gives copies of the elements that it keeps");
         return make_stepped<A, A, traits{.yields = rate::any}>(
             work<A, A>(name), filter_step<Predicate>(keep),
             model_steps<A, A>([keep = keep](ref<A> element, std::vector<A>& out) mutable {
@@ -147,6 +163,7 @@ struct async_word {
         static_assert(!std::is_same_v<F, future<>>,
                       "the future gives nothing: a stage gives elements; return a future<unit>");
         using B = typename F::value_type;
+        static_assert(check_result<A, B>());
         node graph = work<A, B>(name);
         graph.kind = node::form::async;
         graph.fuses = false;
@@ -209,6 +226,7 @@ auto reduce(S initial, Function function) {
     return untyped{[initial, function]<typename A>() {
         static_assert(std::is_invocable_v<Function&, S&, ref<A>>,
                       "the function of a reduce takes a reference to the state and an element");
+        static_assert(detail::check_pairs<A, Function>());
         node graph = detail::work<A, S>("reduce");
         graph.holds = true;
         return detail::make_stepped<A, S, traits{.yields = rate::once, .stateful = true}>(
@@ -234,7 +252,8 @@ auto filter(Predicate keep) {
 }
 
 /// The elements of the range that `function` makes of each element. The range may be longer than
-/// any ring; a view may look into the element, which stays until the range ends.
+/// any ring, and may look into the element, which stays until the range ends; what a container
+/// gives is moved out of it.
 template <typename Function>
 auto flat_map(Function function) {
     return untyped{[function]<typename A>() {
@@ -242,6 +261,7 @@ auto flat_map(Function function) {
         using range = detail::given<A, Function>;
         static_assert(std::ranges::input_range<range>, "a flat_map's function returns a range");
         using B = std::ranges::range_value_t<range>;
+        static_assert(detail::check_result<A, B>());
         node graph = detail::work<A, B>("flat_map");
         graph.fuses = false;
         graph.make = [function] {
@@ -250,9 +270,9 @@ auto flat_map(Function function) {
         return detail::make_pipe<A, B, traits{.yields = rate::any}>(
             std::move(graph),
             detail::model_steps<A, B>([function](ref<A> element, std::vector<B>& out) mutable {
-                auto range = function(element);
-                for (auto&& each : range) {
-                    out.push_back(B(each));
+                auto made = function(element);
+                for (auto at = std::ranges::begin(made); at != std::ranges::end(made); ++at) {
+                    out.push_back(detail::taken_out<range>(at));
                 }
             }));
     }};
@@ -263,6 +283,7 @@ auto flat_map(Function function) {
 inline auto window(std::size_t size) {
     detail::check_range("window", "size", size, std::numeric_limits<std::size_t>::max());
     return untyped{[size]<typename A>() {
+        static_assert(std::copy_constructible<A>, "copies: a window holds copies of its elements");
         using B = std::vector<A>;
         node graph = detail::work<A, B>("window");
         graph.holds = true;

@@ -251,7 +251,15 @@ auto generate(Next next) {
 /// function  copied for each deployment; called on the sink's shard
 template <typename Function>
 auto for_each(Function function) {
-    return visible_sink{"for_each", [function]<typename T>() { return function; }};
+    return visible_sink{
+        "for_each", [function]<typename T>() {
+            static_assert(
+                requires(Function called, const ref<T>& element) { called(element); },
+                "the function does not take the elements that come here: it gets "
+                "const references (a pair or variant of them)");
+            static_assert(detail::check_pairs<T, Function>());
+            return function;
+        }};
 }
 
 /// Appends copies of all elements to `into`, which must outlive the deployment and may be looked
@@ -261,6 +269,7 @@ auto collect(std::vector<T>& into) {
     return visible_sink{
         "collect", [&into]<typename B>() {
             static_assert(std::same_as<T, B>, "the list collects elements of another type");
+            static_assert(std::copy_constructible<B>, "copies: a list is given copies");
             return [&into](const ref<B>& element) { into.push_back(shape<B>::copy(element)); };
         }};
 }

@@ -67,6 +67,23 @@ class step_kernel final : public kernel {
     bool _finished = false;
 };
 
+/// An element of a range that nobody else will look at: moved out of a container, which shows what
+/// is its own as const when it is const itself, copied from anything else.
+template <typename Range>
+std::ranges::range_value_t<Range> taken_out(const std::ranges::iterator_t<Range>& at) {
+    using value = std::ranges::range_value_t<Range>;
+    if constexpr (std::same_as<std::ranges::range_reference_t<Range>, value&> &&
+                  std::ranges::input_range<const Range>) {
+        if constexpr (std::same_as<std::ranges::range_reference_t<const Range>, const value&>) {
+            return std::move(*at);
+        } else {
+            return value(*at);
+        }
+    } else {
+        return value(*at);
+    }
+}
+
 /// Emits the elements of the range that its function makes of each one, and may stop anywhere.
 template <typename A, typename B, typename Function>
 class flat_map_kernel final : public kernel {
@@ -81,14 +98,16 @@ class flat_map_kernel final : public kernel {
         try {
             for (; done.consumed < n; ++done.consumed) {
                 if (!_range) {
-                    _range.emplace(_function(shape<A>::load(in, done.consumed)));
+                    // The range may hold a reference to what the function was called with.
+                    _lent.emplace(shape<A>::load(in, done.consumed));
+                    _range.emplace(_function(static_cast<const ref<A>&>(*_lent)));
                     _next.emplace(std::ranges::begin(*_range));
                 }
                 for (; *_next != std::ranges::end(*_range); ++*_next) {
                     if (done.produced == room) {
                         return done;
                     }
-                    shape<B>::store(out, done.produced, B(**_next));
+                    shape<B>::store(out, done.produced, taken_out<range>(*_next));
                     ++done.produced;
                 }
                 _next.reset();
@@ -102,6 +121,7 @@ class flat_map_kernel final : public kernel {
 
   private:
     Function _function;
+    std::optional<typename shape<A>::held> _lent;
     std::optional<range> _range;  // of the element that is being taken apart
     std::optional<std::ranges::iterator_t<range>> _next;
 };

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include <weir/core/coroutine.hh>
+#include <weir/core/error.hh>
 #include <weir/pipeline/element.hh>
 
 // What pipelines mean: functions of lists, one combinator after the other, with nothing at the
@@ -34,6 +35,25 @@ using model_ptr = std::shared_ptr<const list_function<A, B>>;
 template <typename A, typename B, typename Function>
 model_ptr<A, B> make_model(Function function) {
     return std::make_shared<const list_function<A, B>>(std::move(function));
+}
+
+/// An element, or a list, that both sides of a pipeline need to see at one time.
+/// fails    weir::error not_supported where elements can't be copied: a deployment needs no copies
+template <typename T>
+T copied(const T& value) {
+    if constexpr (std::copy_constructible<T>) {
+        return value;
+    } else {
+        throw error("model", "a list of elements that can't be copied", errc::malformed);
+    }
+}
+template <typename T>
+listed<T> copied(const listed<T>& list) {
+    listed<T> out{{}, list.failure};
+    for (const auto& each : list.values) {
+        out.values.push_back(copied<T>(each));
+    }
+    return out;
 }
 
 /// Appends what `step(element, out)` makes of each element, up to the first that fails.
@@ -102,7 +122,7 @@ future<listed<std::pair<C, D>>> model_both(model_ptr<A, C> first, model_ptr<B, D
 template <typename A, typename C, typename D>
 future<listed<std::pair<C, D>>> model_fanout(model_ptr<A, C> first, model_ptr<A, D> second,
                                              listed<A> in) {
-    auto lefts = co_await (*first)(in);
+    auto lefts = co_await (*first)(copied(in));
     co_return zip_lists(std::move(lefts), co_await (*second)(std::move(in)));
 }
 
@@ -151,7 +171,7 @@ future<listed<B>> model_loop(model_ptr<std::pair<A, S>, std::pair<B, S>> body,
         listed<std::pair<A, S>> known;
         const std::size_t count = std::min(in.values.size(), fed.size());
         for (std::size_t i = 0; i < count; ++i) {
-            known.values.emplace_back(in.values[i], fed[i]);
+            known.values.emplace_back(copied<A>(in.values[i]), S(fed[i]));
         }
         auto given = co_await (*body)(std::move(known));
         if (given.failure || count == in.values.size()) {

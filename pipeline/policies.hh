@@ -177,6 +177,7 @@ auto sift(std::string name, Function function) {
         using B = typename given<A, Function>::value_type;
         static_assert(!weir::detail::is_future<B>::value,
                       "the function returns a future: use map_async");
+        static_assert(check_result<A, B>());
         return make_stepped<A, B, traits{.yields = rate::any}>(
             work<A, B>(name), sift_step<B, Function>(function),
             model_steps<A, B>([function](ref<A> element, std::vector<B>& out) mutable {

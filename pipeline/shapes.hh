@@ -240,6 +240,7 @@ auto shard_by(Key key, const P& what) {
     return untyped{[key, what]<typename A>() {
         static_assert(std::is_invocable_r_v<std::size_t, Key&, ref<A>>,
                       "the key of an element is an unsigned number");
+        static_assert(detail::check_pairs<A, Key>());
         const auto& f = what.template of<A>();
         using B = typename std::decay_t<decltype(f)>::result;
         constexpr traits kept = std::decay_t<decltype(f)>::kept;

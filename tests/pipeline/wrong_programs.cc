@@ -2,9 +2,13 @@
 // Pipelines that would break the law. Each line that is marked must not compile, with a message
 // that holds the words behind the mark; wrong_programs_test.py sees to it.
 #include <exception>
+#include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include <weir/pipeline/bytes.hh>
 #include <weir/pipeline/pipeline.hh>
 
 namespace {
@@ -30,11 +34,25 @@ const auto sides = map([](int i) {
 [[maybe_unused]] const auto ends = describe<int>(even >> fanout(total, total));
 [[maybe_unused]] const auto halves = describe<int>(sides >> merge(twice, shard<2>(twice)));
 
+[[maybe_unused]] const auto seen = describe<std::pair<int, std::string>>(
+    map([](const ref<std::pair<int, std::string>>& p) { return p.second; }) >>
+    map([](std::string_view s) { return s.size(); }));
+[[maybe_unused]] const auto stays = describe<std::string_view>(map([](std::string_view s) {
+    return s.substr(1);
+}));
+
 [[maybe_unused]] const auto kept = describe<int>(skip(retry(1, soon), letter) >> restart(sum));
 
-template <typename P>
+using text = std::string;
+using seeing = std::string_view;
+using list = std::vector<seeing>;
+using owner = std::unique_ptr<int>;
+using two = std::pair<text, text>;
+const auto count = [](text& all, const two& p) { return (all += p.first).size(); };
+
+template <typename A = int, typename P>
 void wrong(const P& p) {
-    (void)describe<int>(p);
+    (void)describe<A>(p);
 }
 
 // clang-format off
@@ -70,6 +88,17 @@ void programs() {
     wrong(skip(twice, [](int) {}));         // wrong: the sink for dead letters takes an element
     wrong(skip(soon, [](int) {}));          // wrong: the sink for dead letters takes an element
     wrong(describe<long>(map([](long i) { return i; })) >> twice);    // wrong: the element types
+    wrong<text>(map([](std::string_view s) { return s.substr(1); }));  // wrong: views: the function
+    wrong<text>(map([](const text& s) { return std::optional<seeing>(s); }));  // wrong: views: the
+    wrong<two>(flat_map([](const auto& p) { return list{p.first}; }));  // wrong: views: the
+    wrong<long>(fold(list(), [](list& all, long i) { return all[i]; }));  // wrong: views: the
+    wrong<line>(map([](std::string_view s) { return std::pair(1, s); }));  // wrong: views: the
+    wrong<two>(map([](const two& p) { return p.first; }));             // wrong: pairs: the function
+    wrong<two>(retry(1, map([](const two& p) { return p.first; })));   // wrong: pairs: the function
+    wrong<two>(fold(text(), count));                                   // wrong: pairs: the function
+    wrong<two>(filter([](const two& p) { return p.first.empty(); }));  // wrong: pairs: the function
+    wrong<owner>(filter([](const owner& o) { return *o > 0; }));        // wrong: copies: a filter
+    wrong<owner>(window(2));                                           // wrong: copies: a window
 }
 // clang-format on
 
