@@ -108,6 +108,24 @@ void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts
                     "Fetches of one connection that hold records; further ones wait for these")
         ->capture_default_str()
         ->check(CLI::Range(1, 1000));
+    limits
+        .add_option("--opened-bytes-max", broker.opened_bytes_max,
+                    "Bytes that one compressed batch may open to")
+        ->capture_default_str();
+    limits
+        .add_option("--opened-ratio-max", broker.opened_ratio_max,
+                    "Of these to the batch's own bytes, above 1 MiB")
+        ->capture_default_str();
+    limits
+        .add_option("--openings-at-once", broker.openings_at_once,
+                    "Batches that threads open at the same time, a shard")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1000));
+    limits
+        .add_option("--timestamp-ahead-max-ms", broker.timestamp_ahead_max_ms,
+                    "Milliseconds that a record's time may be ahead of ours")
+        ->capture_default_str()
+        ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 50));
     limits.add_option("--partitions-max", broker.partitions_max, "Partitions of all topics")
         ->capture_default_str();
 }

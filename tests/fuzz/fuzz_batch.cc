@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <broker/protocol/record.hh>
+#include <broker/protocol/record_check.hh>
 
 #include <weir/core/assert.hh>
 
@@ -34,12 +35,16 @@ void check(byte_view bytes) {
     if (check_produced(bytes, 7).ok()) {
         const batch_view batch(bytes);
         WEIR_ASSERT(batch.next_offset() - batch.base_offset() == batch.record_count());
-        record_walk records(batch);
-        std::int32_t count = 0;
-        while (records.next()) {
-            ++count;
+        const record_check found = check_records(batch, {1 << 20, 1 << 16}, INT64_MAX);
+        if (batch.codec() == codec::none && !found.unfinished) {
+            // Two who read records agree on what can be read.
+            record_walk records(batch);
+            std::int32_t count = 0;
+            while (records.next()) {
+                ++count;
+            }
+            WEIR_ASSERT(!found.fault.ok() || (!records.failed() && count == batch.record_count()));
         }
-        WEIR_ASSERT(records.failed() || count == batch.record_count());
     }
 }
 

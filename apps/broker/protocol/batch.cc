@@ -14,11 +14,13 @@ namespace {
 constexpr std::size_t length_at = 8;
 constexpr std::size_t leader_epoch_at = 12;
 constexpr std::size_t magic_at = 16;
+constexpr std::size_t crc_at = 17;
 constexpr std::size_t checksummed_from = 21;
+constexpr std::size_t max_timestamp_at = 35;
 constexpr std::int32_t smallest_length = batch_view::header_size - batch_view::length_overhead;
 
-/// Length, attributes, two deltas, key length, value length and header count, a byte each.
-constexpr std::size_t smallest_record = 7;
+/// Bits of the attributes that mean something: codec, kind of time, transactional, control.
+constexpr int known_attributes = 0x3f;
 
 /// zstd may only be sent by clients whose consumers would know it (KIP-110).
 constexpr std::int16_t first_produce_version_with_zstd = 7;
@@ -33,10 +35,10 @@ batch_fault check_frame(byte_view payload) {
         return {error_code::invalid_record, "no batch"};
     }
     if (payload.size() > magic_at && magic_of() != batch_view::magic) {
-        return {error_code::unsupported_for_message_format, "message format is not magic 2"};
+        return {error_code::invalid_record, "message format is not magic 2"};
     }
     if (payload.size() < batch_view::header_size) {
-        return {error_code::corrupt_message, "shorter than a batch header"};
+        return {error_code::invalid_record, "shorter than a batch header"};
     }
     if (length_of(payload) < smallest_length) {
         return {error_code::corrupt_message, "length is below a batch header's"};
@@ -44,7 +46,7 @@ batch_fault check_frame(byte_view payload) {
     const std::size_t size =
         batch_view::length_overhead + static_cast<std::size_t>(length_of(payload));
     if (size > payload.size()) {
-        return {error_code::corrupt_message, "length exceeds the payload"};
+        return {error_code::invalid_record, "length exceeds the payload"};
     }
     if (size < payload.size()) {
         return {error_code::invalid_record, "more than one batch"};
@@ -60,9 +62,31 @@ batch_fault check_counts(const batch_view& batch) {
     if (std::int64_t{batch.last_offset_delta()} + 1 != count) {
         return {error_code::invalid_record, "last offset delta disagrees with the record count"};
     }
-    if (batch.codec() == codec::none &&
-        static_cast<std::size_t>(count) > batch.records().size() / smallest_record) {
-        return {error_code::invalid_record, "more records than the batch can hold"};
+    return {};
+}
+
+batch_fault check_attributes(const batch_view& batch, std::int16_t produce_version) {
+    if (!batch.codec() ||
+        (batch.codec() == codec::zstd && produce_version < first_produce_version_with_zstd)) {
+        return {error_code::unsupported_compression_type, "codec is unknown or too new"};
+    }
+    if ((batch.attributes() & ~known_attributes) != 0) {
+        return {error_code::invalid_record, "attributes that are not defined"};
+    }
+    if (batch.is_control()) {
+        return {error_code::invalid_record, "a client may not write control batches"};
+    }
+    if (batch.is_transactional()) {
+        return {error_code::invalid_txn_state, "transactions are not served"};
+    }
+    if (batch.uses_log_append_time()) {
+        return {error_code::invalid_timestamp, "a client may not claim the log's time"};
+    }
+    if (batch.producer_id() != -1 || batch.producer_epoch() != -1 || batch.base_sequence() != -1) {
+        return {error_code::unknown_producer_id, "producer ids are not given out"};
+    }
+    if (batch.base_offset() != 0) {
+        return {error_code::invalid_record, "base offset of a produced batch is not 0"};
     }
     return {};
 }
@@ -132,22 +156,19 @@ batch_fault check_produced(byte_view payload, std::int16_t produce_version) noex
     if (!batch.crc_matches()) {
         return {error_code::corrupt_message, "checksum does not match"};
     }
-    if (!batch.codec() ||
-        (batch.codec() == codec::zstd && produce_version < first_produce_version_with_zstd)) {
-        return {error_code::unsupported_compression_type, "codec is unknown or too new"};
-    }
-    if (batch.is_control()) {
-        return {error_code::invalid_record, "a client may not write control batches"};
-    }
-    if (batch.is_transactional()) {
-        return {error_code::invalid_txn_state, "transactions are not served"};
-    }
-    return check_counts(batch);
+    const batch_fault fault = check_attributes(batch, produce_version);
+    return fault.ok() ? check_counts(batch) : fault;
 }
 
 void patch_base_offset(std::span<std::byte> batch, std::int64_t base_offset) noexcept {
     WEIR_ASSERT(batch.size() >= batch_view::header_size);
     store_big(batch.data(), base_offset);
+}
+
+void patch_max_timestamp(std::span<std::byte> batch, std::int64_t timestamp) noexcept {
+    WEIR_ASSERT(batch.size() >= batch_view::header_size);
+    store_big(batch.data() + max_timestamp_at, timestamp);
+    store_big(batch.data() + crc_at, crc32c(batch.subspan(checksummed_from)));
 }
 
 void patch_leader_epoch(std::span<std::byte> batch, std::int32_t leader_epoch) noexcept {

@@ -105,9 +105,10 @@ struct batch_fault {
     bool ok() const noexcept { return code == error_code::none; }
 };
 
-/// Checks the records that a Produce request has for one partition: exactly one batch of magic
-/// 2, whole, checksummed, whose counts agree, with a codec that the request's version allows,
-/// and neither a control batch nor part of a transaction.
+/// Checks the frame and the header of what a Produce request has for one partition: exactly one
+/// batch of magic 2, whole, checksummed, whose counts agree, with a codec that the request's
+/// version allows, and neither a control batch nor part of a transaction, nor of a producer id,
+/// for these are not given out. What its records say is for check_records().
 /// returns  ok(), and then batch_view(payload) is safe
 /// cost     reads the payload once, for the checksum
 batch_fault check_produced(byte_view payload, std::int16_t produce_version) noexcept;
@@ -115,5 +116,7 @@ batch_fault check_produced(byte_view payload, std::int16_t produce_version) noex
 /// batch    one whole batch
 void patch_base_offset(std::span<std::byte> batch, std::int64_t base_offset) noexcept;
 void patch_leader_epoch(std::span<std::byte> batch, std::int32_t leader_epoch) noexcept;
+/// Makes the checksum true again.
+void patch_max_timestamp(std::span<std::byte> batch, std::int64_t timestamp) noexcept;
 
 }  // namespace weir::broker::protocol

@@ -21,7 +21,8 @@ broker::broker(const broker_options& options, sharded<broker>* all)
       _log(this_host().log_sink(), "broker", this_host().options().logging),
       _request_budget(options.request_bytes - options.large_request_bytes),
       _large_request_budget(options.large_request_bytes),
-      _answer_budget(options.answer_bytes) {
+      _answer_budget(options.answer_bytes),
+      _openings(options.openings_at_once) {
     register_metrics();
 }
 
@@ -174,6 +175,12 @@ void broker::register_metrics() {
           _counters.refusals);
     count("weir_broker_bad_batches_total", "Produced batches that were refused.",
           _counters.bad_batches);
+    count("weir_broker_batches_opened_elsewhere_total",
+          "Produced batches that a thread of the pool opened or looked at.",
+          _counters.opened_elsewhere);
+    count("weir_broker_batches_corrected_total",
+          "Produced batches whose largest time was not their records'.",
+          _counters.corrected_batches);
     count("weir_broker_fetch_waits_total", "Fetches that waited for records.",
           _counters.fetch_waits);
     count("weir_broker_answer_share_waits_total",

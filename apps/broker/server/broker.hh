@@ -29,9 +29,11 @@ namespace weir::broker {
 
 struct broker_counters {
     std::uint64_t requests = 0;
-    std::uint64_t refusals = 0;     ///< connections closed for what they sent
-    std::uint64_t bad_batches = 0;  ///< produced and refused
-    std::uint64_t fetch_waits = 0;  ///< long polls that had to wait
+    std::uint64_t refusals = 0;           ///< connections closed for what they sent
+    std::uint64_t bad_batches = 0;        ///< produced and refused
+    std::uint64_t opened_elsewhere = 0;   ///< batches that a thread of the pool looked at
+    std::uint64_t corrected_batches = 0;  ///< whose largest time was not their records'
+    std::uint64_t fetch_waits = 0;        ///< long polls that had to wait
     std::uint64_t share_waits = 0;  ///< fetches that waited for answers to their own connection
     std::uint64_t topics_created = 0;
 };
@@ -68,6 +70,8 @@ class broker {
     semaphore& request_budget() noexcept { return _request_budget; }
     semaphore& answer_budget() noexcept { return _answer_budget; }
     semaphore& large_request_budget() noexcept { return _large_request_budget; }
+    /// Batches that threads of the pool may open for this shard.
+    semaphore& openings() noexcept { return _openings; }
     logger& diagnostics() noexcept { return _log; }
     net::address where() const noexcept { return _server->where(); }
     std::string_view advertised_host() const noexcept { return _advertised_host; }
@@ -87,6 +91,8 @@ class broker {
     void count_request(protocol::api_key) noexcept { ++_counters.requests; }
     void count_refusal() noexcept { ++_counters.refusals; }
     void count_bad_batch(const char* why);
+    void count_opened_elsewhere() noexcept { ++_counters.opened_elsewhere; }
+    void count_corrected_batch() noexcept { ++_counters.corrected_batches; }
     void count_fetch_wait() noexcept { ++_counters.fetch_waits; }
     void count_share_wait() noexcept { ++_counters.share_waits; }
 
@@ -103,6 +109,7 @@ class broker {
     semaphore _request_budget;
     semaphore _large_request_budget;
     semaphore _answer_budget;
+    semaphore _openings;
     semaphore _creating{1};  // shard 0: one topic at a time
     gate _calls;             // to other shards, that nobody waits for
     std::unique_ptr<store> _store;

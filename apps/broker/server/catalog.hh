@@ -21,6 +21,9 @@ class catalog {
         const auto found = _topics.find(topic);
         return found == _topics.end() ? std::nullopt : std::optional(found->second);
     }
+    bool has(std::string_view topic, std::int32_t partition) const {
+        return partition >= 0 && partition < find(topic).value_or(0);
+    }
     void add(std::string topic, std::int32_t partitions) {
         if (_topics.emplace(std::move(topic), partitions).second) {
             _partitions += partitions;

@@ -24,15 +24,17 @@ client_connection::client_connection(broker& here, net::connection& socket)
     : _broker(here),
       _socket(socket),
       _slots(here.options().requests_in_flight),
-      _fetches(here.options().fetches_in_flight),
-      _answers(std::min(here.options().answer_bytes_each, here.options().answer_bytes)) {}
+      _lines{{},
+             semaphore(1),
+             semaphore(here.options().fetches_in_flight),
+             semaphore(std::min(here.options().answer_bytes_each, here.options().answer_bytes))} {}
 
 future<> client_connection::serve() {
     future<> writer = write_answers();
     future<> reader = read_requests();
     co_await std::move(reader).then_wrapped([this](future<> ended) {
         _reading = false;
-        _ended.request();
+        _lines.ended.request();
         if (_more.open()) {
             _more.set_value();
         }
@@ -73,13 +75,13 @@ future<> client_connection::read_requests() {
         if (_broken) {
             co_return;
         }
-        auto asked = std::make_unique<request>(std::move(next), _ended, _fetches, _answers);
+        auto asked = std::make_unique<request>(std::move(next), _lines);
         if (!asked->body.ok()) {
             refuse("request header", std::string(asked->body.failed_field()));
             co_return;
         }
-        // From here to the first suspension of the handler nothing waits, so that the parts of
-        // successive requests reach each partition's shard in the order of the requests.
+        // A produce takes its place in the connection's line before anything waits, so that the
+        // parts of successive requests reach each partition's shard in the order of the requests.
         probe("dispatch");
         future<answer> result = dispatch(_broker, *asked);
         _pending.push_back({std::move(result), std::move(asked), std::move(slot)});

@@ -40,9 +40,7 @@ class client_connection {
     broker& _broker;
     net::connection& _socket;
     semaphore _slots;
-    semaphore _fetches;
-    semaphore _answers;
-    abort_source _ended;
+    request::lines _lines;
     std::deque<pending> _pending;  // in the order of the requests
     promise<> _more;               // open while write_answers() has nothing to do
     bool _reading = true;

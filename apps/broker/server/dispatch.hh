@@ -9,8 +9,8 @@ namespace weir::broker {
 
 class broker;
 
-/// Has a request done. What it asks of a partition has been sent to that partition's shard when
-/// this returns, so calls that follow one another arrive in order.
+/// Has a request done. A produce has its place in its connection's line when this returns, so what
+/// successive ones ask of a partition arrives there in order.
 /// asked    lives until the future is settled
 /// fails    the connection has to be closed
 future<answer> dispatch(broker& here, request& asked);

@@ -37,7 +37,12 @@ struct broker_options {
     std::size_t answer_bytes = 256 * 1024 * 1024;         ///< of all records on their way, a shard
     std::size_t answer_bytes_each = 64 * 1024 * 1024;     ///< of these, for one connection
     std::size_t fetch_bytes_max = 50 * 1024 * 1024;       ///< of one answer, whatever a client asks
-    duration fetch_wait_max = std::chrono::minutes(5);    ///< of a long poll, likewise
+    std::size_t opened_bytes_max = 64 * 1024 * 1024;      ///< that one compressed batch may open to
+    std::size_t opened_ratio_max = 1'000;  ///< of these to the batch's own, above 1 MiB
+    std::size_t openings_at_once = 2;      ///< batches that threads open for a shard
+    /// How far ahead of our clock a record may be; Kafka's message.timestamp.after.max.ms.
+    wall_clock_ms timestamp_ahead_max_ms = 60 * 60 * 1000;
+    duration fetch_wait_max = std::chrono::minutes(5);  ///< of a long poll, likewise
 
     store_options storage;
 

@@ -1,43 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/protocol/produce.hh>
 
+#include <algorithm>
 #include <span>
 #include <utility>
 #include <vector>
 
-#include <broker/protocol/batch.hh>
+#include <broker/protocol/record_check.hh>
 #include <broker/server/broker.hh>
 #include <broker/server/decode.hh>
 #include <broker/server/dispatch.hh>
+#include <broker/server/off_reactor.hh>
 #include <broker/server/route.hh>
 
 #include <weir/core/coroutine.hh>
 #include <weir/core/probe.hh>
+#include <weir/core/when.hh>
 
 namespace weir::broker {
 
 namespace {
 
 using protocol::error_code;
+using protocol::produce_request;
 using part = protocol::produce_response::partition;
 
-// On the partition's shard: checks the batch and appends it, from the frame and into it: the frame
-// is the request's own, and lives until all of its parts are answered.
+// What a shard looks at itself, within a fraction of a millisecond; the rest is for the pool.
+constexpr protocol::scan_limits at_once{std::size_t{128} << 10, std::size_t{16} << 10};
+
+// Batches that open to less may be compressed as well as their codec can.
+constexpr std::size_t any_ratio_bytes = std::size_t{1} << 20;
+
+std::span<std::byte> bytes_of(const produce_request::partition& asked) {
+    // The frame is the request's own.
+    return {const_cast<std::byte*>(asked.records->bytes.data()), asked.records->bytes.size()};
+}
+
+// On the partition's shard: appends a batch from the frame and patches it there. The frame lives
+// until all parts of its request are answered.
 // next: storage/log.cc append()
 future<part> append(broker& owner, std::string_view topic, std::int32_t index,
-                    protocol::byte_view records, std::int16_t version) {
+                    std::span<std::byte> records) {
     probe("append");
     log* const found = owner.find(topic, index);
     if (found == nullptr) {
         return make_ready_future<part>(part{index, error_code::unknown_topic_or_partition});
     }
-    const protocol::batch_fault fault = protocol::check_produced(records, version);
-    if (!fault.ok()) {
-        owner.count_bad_batch(fault.reason);
-        return make_ready_future<part>(part{index, fault.code});
-    }
-    const std::span<std::byte> patched(const_cast<std::byte*>(records.data()), records.size());
-    return found->append_borrowed(patched).then_wrapped(
+    return found->append_borrowed(records).then_wrapped(
         [&owner, found, index, at = topic_partition{std::string(topic), index}](auto appended) {
             if (appended.failed()) {
                 return part{index, owner.code_of(appended.take_failure())};
@@ -49,62 +58,158 @@ future<part> append(broker& owner, std::string_view topic, std::int32_t index,
         });
 }
 
+/// One produce: checks its batches and sends them to their partitions, in order; waits for all.
+class produce_work {
+  public:
+    produce_work(broker& here, request& asked)
+        : _here(here), _asked(asked), _body(decode_body<produce_request>(asked)) {}
+
+    future<answer> run();
+
+  private:
+    future<> send_all();
+    error_code refusal() const;
+    future<error_code> check(const produce_request::partition& wanted);
+    future<protocol::record_check> look_at(const protocol::batch_view& batch);
+    answer finish();
+
+    broker& _here;
+    request& _asked;
+    const produce_request _body;
+    wall_clock_ms _latest = 0;         // that a record may bear
+    std::vector<future<part>> _parts;  // in the order of the request; they read from the frame
+};
+
+error_code produce_work::refusal() const {
+    const auto& served = protocol::find_api(protocol::api_key::produce)->served;
+    if (!served.contains(_asked.header.version)) {
+        return error_code::unsupported_version;
+    }
+    return _body.acks < -1 || _body.acks > 1 ? error_code::invalid_required_acks : error_code::none;
+}
+
+future<> produce_work::send_all() {
+    const error_code refused = refusal();
+    std::size_t count = 0;
+    for (const auto& topic : _body.topics) {
+        count += topic.partitions.size();
+    }
+    _parts.reserve(count);
+    for (const auto& topic : _body.topics) {
+        for (const auto& wanted : topic.partitions) {
+            error_code fault = refused;
+            if (fault == error_code::none && !_here.topics().has(topic.name, wanted.index)) {
+                fault = error_code::unknown_topic_or_partition;
+            }
+            if (fault == error_code::none) {
+                fault = co_await check(wanted);
+            }
+            if (fault != error_code::none) {
+                _parts.push_back(make_ready_future<part>(part{wanted.index, fault}));
+                continue;
+            }
+            _parts.push_back(
+                route(_here, topic.name, wanted.index,
+                      [name = topic.name, index = wanted.index, records = bytes_of(wanted)](
+                          broker& owner) { return append(owner, name, index, records); }));
+            co_await maybe_yield();
+        }
+    }
+}
+
+// What is wrong with the header first, then with the records, which are opened if need be.
+future<error_code> produce_work::check(const produce_request::partition& wanted) {
+    const auto payload = wanted.records ? wanted.records->bytes : protocol::byte_view{};
+    protocol::batch_fault fault = protocol::check_produced(payload, _asked.header.version);
+    if (fault.ok()) {
+        const protocol::batch_view batch(payload);
+        const protocol::record_check found = co_await look_at(batch);
+        fault = found.unfinished
+                    ? protocol::batch_fault{error_code::message_too_large, "opens to too much"}
+                    : found.fault;
+        if (fault.ok() && found.max_timestamp != batch.max_timestamp()) {
+            _here.count_corrected_batch();
+            protocol::patch_max_timestamp(bytes_of(wanted), found.max_timestamp);
+        }
+    }
+    if (!fault.ok()) {
+        _here.count_bad_batch(fault.reason);
+    }
+    co_return fault.code;
+}
+
+future<protocol::record_check> produce_work::look_at(const protocol::batch_view& batch) {
+    const broker_options& options = _here.options();
+    const std::size_t by_ratio = batch.records().size() * options.opened_ratio_max;
+    const protocol::scan_limits all{
+        std::min(options.opened_bytes_max, std::max(by_ratio, any_ratio_bytes)),
+        options.opened_bytes_max};
+    const protocol::record_check found = protocol::check_records(batch, at_once, _latest);
+    if (!found.unfinished) {
+        co_return found;
+    }
+    _here.count_opened_elsewhere();
+    const semaphore_units place = co_await _here.openings().acquire();
+    co_return co_await off_reactor([&] { return protocol::check_records(batch, all, _latest); });
+}
+
+future<answer> produce_work::run() {
+    _latest = this_shard().wall_now() + _here.options().timestamp_ahead_max_ms;
+    std::exception_ptr failure;
+    {
+        // While a batch is looked at elsewhere, those of later requests wait behind it.
+        const semaphore_units turn = co_await _asked.produces.acquire();
+        try {
+            co_await send_all();
+        } catch (...) {
+            failure = std::current_exception();
+        }
+    }
+    // All are awaited, come what may: they read from the frame.
+    for (future<part>& each : _parts) {
+        co_await settled(each);
+    }
+    if (failure) {
+        for (future<part>& each : _parts) {
+            std::move(each).ignore();
+        }
+        std::rethrow_exception(failure);
+    }
+    co_return finish();
+}
+
+answer produce_work::finish() {
+    protocol::produce_response response;
+    std::size_t number = 0;
+    bool failed = false;
+    for (const auto& topic : _body.topics) {
+        auto& to = response.topics.emplace_back();
+        to.name = topic.name;
+        to.partitions.reserve(topic.partitions.size());
+        for (const auto& wanted : topic.partitions) {
+            future<part>& each = _parts[number++];
+            to.partitions.push_back(each.failed()
+                                        ? part{wanted.index, _here.code_of(each.take_failure())}
+                                        : each.take());
+            failed = failed || to.partitions.back().error != error_code::none;
+        }
+    }
+    answer result = make_answer(_asked, response);
+    if (_body.acks == 0) {
+        // No answer was asked for; a failure can only be told by closing.
+        result.silent = true;
+        result.close = failed;
+    }
+    return result;
+}
+
 }  // namespace
 
 // next: append() above, on the shard of each partition
 future<answer> produce(broker& here, request& asked) {
     probe("produce");
-    const auto body = decode_body<protocol::produce_request>(asked);
-    const std::int16_t version = asked.header.version;
-    error_code refusal = error_code::none;
-    if (!protocol::find_api(protocol::api_key::produce)->served.contains(version)) {
-        refusal = error_code::unsupported_version;
-    } else if (body.acks < -1 || body.acks > 1) {
-        refusal = error_code::invalid_required_acks;
-    }
-    // Every part is on its way before the first wait: see dispatch().
-    std::vector<std::vector<future<part>>> parts;
-    for (const auto& topic : body.topics) {
-        auto& row = parts.emplace_back();
-        for (const auto& partition : topic.partitions) {
-            const protocol::byte_view records =
-                partition.records ? partition.records->bytes : protocol::byte_view{};
-            if (refusal != error_code::none) {
-                row.push_back(make_ready_future<part>(part{partition.index, refusal}));
-                continue;
-            }
-            row.push_back(route(
-                here, topic.name, partition.index,
-                [name = topic.name, index = partition.index, records, version](broker& owner) {
-                    return append(owner, name, index, records, version);
-                }));
-        }
-    }
-    protocol::produce_response response;
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-        auto& topic = response.topics.emplace_back();
-        topic.name = body.topics[i].name;
-        for (std::size_t j = 0; j < parts[i].size(); ++j) {
-            // All are awaited, come what may: they read from the frame.
-            try {
-                topic.partitions.push_back(co_await std::move(parts[i][j]));
-            } catch (...) {
-                topic.partitions.push_back(
-                    {body.topics[i].partitions[j].index, here.code_of(std::current_exception())});
-            }
-        }
-    }
-    answer result = make_answer(asked, response);
-    if (body.acks == 0) {
-        // No answer was asked for; a failure can only be told by closing.
-        result.silent = true;
-        for (const auto& topic : response.topics) {
-            for (const auto& partition : topic.partitions) {
-                result.close = result.close || partition.error != error_code::none;
-            }
-        }
-    }
-    co_return result;
+    produce_work work(here, asked);
+    co_return co_await work.run();
 }
 
 }  // namespace weir::broker

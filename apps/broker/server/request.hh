@@ -18,22 +18,31 @@ namespace weir::broker {
 /// A request whose header has been read. It owns its frame, into which everything decoded from it
 /// points, on whatever shard, until it is answered.
 struct request {
-    request(net::frame taken, abort_source& connection_end, semaphore& connection_fetches,
-            semaphore& connection_answers)
+    /// What the requests of one connection share.
+    struct lines {
+        abort_source ended;  ///< requested when nobody waits for answers any more
+        semaphore produces;  ///< the one whose batches are on their way to their partitions
+        semaphore fetches;   ///< those that may hold records
+        semaphore answers;   ///< bytes that they may hold
+    };
+
+    request(net::frame taken, lines& of_connection)
         : frame(std::move(taken)),
           body(frame.bytes()),
-          ended(connection_end),
-          fetches(connection_fetches),
-          answers(connection_answers) {
+          ended(of_connection.ended),
+          produces(of_connection.produces),
+          fetches(of_connection.fetches),
+          answers(of_connection.answers) {
         header = protocol::decode_header(body);
     }
 
     net::frame frame;
     protocol::reader body;
     protocol::request_header header;
-    abort_source& ended;  ///< requested when nobody waits for the answer any more
-    semaphore& fetches;   ///< of the connection: those that may hold records
-    semaphore& answers;   ///< of the connection: bytes that they may hold
+    abort_source& ended;
+    semaphore& produces;
+    semaphore& fetches;
+    semaphore& answers;
 };
 
 /// What goes back, and what its borrowed bytes lie in.

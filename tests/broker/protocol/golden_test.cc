@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <limits>
 #include <set>
 #include <string>
 
@@ -7,6 +8,7 @@
 #include <broker/protocol/messages.hh>
 #include <broker/protocol/printer.hh>
 #include <broker/protocol/record.hh>
+#include <broker/protocol/record_check.hh>
 #include <doctest/doctest.h>
 
 #include "bytes.hh"
@@ -167,6 +169,10 @@ TEST_SUITE("broker/protocol/golden") {
             const batch_fault fault = check_produced(payload, sent.version);
             CHECK_MESSAGE(fault.ok(), sent.source, ": ", fault.reason);
             const batch_view batch(payload);
+            const record_check looked_at =
+                check_records(batch, {1 << 20, 100}, std::numeric_limits<std::int64_t>::max());
+            CHECK_MESSAGE(looked_at.fault.ok(), sent.source, ": ", looked_at.fault.reason);
+            CHECK(looked_at.max_timestamp == batch.max_timestamp());
             codecs.insert(batch.codec().value());
             ++batches;
             if (batch.codec() == codec::none) {
