@@ -33,6 +33,15 @@ class alignas(64) bell {
         return (_word.fetch_or(bits, std::memory_order_acq_rel) & asleep) != 0;
     }
 
+    /// As ring(), for who alone rings `bits`: whoever woke the owner once need not do it again
+    /// before the owner has answered.
+    /// returns  true for the first ring of a sleep only
+    bool ring_alone(std::uint64_t bits) noexcept {
+        // As in ring().
+        const std::uint64_t before = _word.fetch_or(bits, std::memory_order_acq_rel);
+        return (before & (asleep | bits)) == asleep;
+    }
+
     /// Takes the bits that have been rung, and is awake again.
     /// thread   the owner
     std::uint64_t answer() noexcept {

@@ -16,7 +16,7 @@ std::size_t mesh_options::capacity() const noexcept {
     for (unsigned depth = 0; depth < depths; ++depth) {
         sum += credits(depth);
     }
-    return std::bit_ceil(sum);
+    return std::bit_ceil(sum + drain_batch);
 }
 
 /// Everything between this shard and one peer.
@@ -51,7 +51,11 @@ struct mesh_port::lane {
 };
 
 mesh_port::mesh_port(shard& owner, unsigned peers, const mesh_options& options)
-    : _owner(owner), _options(options), _loses_bells(owner.owner().canary("lost_bell")) {
+    : _owner(owner),
+      _options(options),
+      _peers_stand_still(owner.outside().peers_stand_still()),
+      _loses_bells(owner.owner().canary("lost_bell")),
+      _hurries_credits(owner.owner().canary("hurried_credits")) {
     for (shard_id peer = 0; peer < peers; ++peer) {
         _lanes.push_back(peer == owner.id() ? nullptr : std::make_unique<lane>(peer, options));
     }
@@ -123,14 +127,14 @@ void mesh_port::push(lane& to, call_record& record) {
     ++_counters.calls_sent;
     touch(to);
     if (to.requests_out.claimed() >= publish_batch) {
-        flush(to);
+        flush_now(to);
     }
 }
 
 call_reply& mesh_port::reply(shard_id to) {
     lane& target = *_lanes[to];
     if (target.replies_out.claimed() >= publish_batch) {
-        flush(target);
+        flush_now(target);
     }
     const sequence_range range = target.replies_out.claim(1);
     WEIR_ASSERT(!range.empty());  // no more replies than credits
@@ -152,22 +156,44 @@ void mesh_port::flush(lane& to) {
     if (requests + replies == 0) {
         return;
     }
+    let_peers_run();
     to.requests_out.publish(requests);
     to.replies_out.publish(replies);
-    nudge(to.peer);
+    ring_bell(to.peer);
+}
+
+// In mid-turn: a peer that sleeps shall not sleep until this turn has ended.
+void mesh_port::flush_now(lane& to) {
+    flush(to);
+    submit_wakes();
 }
 
 void mesh_port::nudge(shard_id to) {
+    ring_bell(to);
+    submit_wakes();
+}
+
+void mesh_port::submit_wakes() {
+    if (std::exchange(_woke, false)) {
+        _owner.outside().submit();
+    }
+}
+
+void mesh_port::ring_bell(shard_id to) {
     if (_loses_bells && _owner.random() % 8 == 0) {
         return;  // the canary: published, and nobody is told
     }
+    let_peers_run();
     shard& peer = _owner.owner().at(to);
     ++_counters.bells_rung;
-    if (peer.bell().ring(bell::bit_of(_owner.id()))) {
+    const std::uint64_t bit = bell::bit_of(_owner.id());
+    if (_lanes.size() <= bell::peer_bits ? peer.bell().ring_alone(bit) : peer.bell().ring(bit)) {
+        let_peers_run();
         ++_counters.wakeups;
         _woke = true;
         _owner.outside().wake(peer.outside());
     }
+    let_peers_run();
 }
 
 bool mesh_port::publish() {
@@ -210,22 +236,34 @@ void mesh_port::drain(std::uint64_t rung, instant until) {
     }
 }
 
-bool mesh_port::drain_lane(lane& from, instant until) {
-    from.replies_in->drain(~std::size_t{0}, [&](const call_reply& reply) {
+// Credits come back only when the slots of their replies have been released.
+void mesh_port::drain_replies(lane& from) {
+    std::array<unsigned, mesh_options::depths> returned{};
+    const std::size_t count = from.replies_in->drain(~std::size_t{0}, [&](const call_reply& reply) {
         prefetch_to_read(&reply + read_ahead);
         // The record is gone after finish().
         const unsigned depth = reply.record->_context.call_depth;
         reply.record->finish(reply);
-        return_credit(from, depth);
+        ++returned[depth];
+        if (_hurries_credits) [[unlikely]] {
+            return_credits(from, depth, std::exchange(returned[depth], 0));
+        }
     });
+    for (unsigned depth = 0; count != 0 && depth < mesh_options::depths; ++depth) {
+        return_credits(from, depth, returned[depth]);
+    }
+}
+
+bool mesh_port::drain_lane(lane& from, instant until) {
+    drain_replies(from);
     const task_context own = _owner.context();
-    while (from.requests_in->drain(clock_interval, [&](const call_message& call) {
+    while (from.requests_in->drain(mesh_options::drain_batch, [&](const call_message& call) {
         prefetch_to_read(&call + read_ahead);
         ++_counters.calls_received;
         _owner.set_context(
             {call.context.group, static_cast<std::uint8_t>(call.context.call_depth + 1)});
         call.invoke(call, from.peer);
-    }) == clock_interval) {
+    }) == mesh_options::drain_batch) {
         if (_owner.outside().now() >= until) {
             _owner.set_context(own);
             return false;
@@ -235,17 +273,18 @@ bool mesh_port::drain_lane(lane& from, instant until) {
     return true;
 }
 
-void mesh_port::return_credit(lane& to, unsigned depth) {
+void mesh_port::return_credits(lane& to, unsigned depth, unsigned count) {
     lane::level& level = to.levels[depth];
-    if (call_record* waiting = level.first_waiting) {
-        level.first_waiting = std::exchange(waiting->next, nullptr);
-        if (!level.first_waiting) {
+    level.credits += count;
+    while (level.credits != 0 && level.first_waiting != nullptr) {
+        call_record& next = *level.first_waiting;
+        level.first_waiting = std::exchange(next.next, nullptr);
+        if (level.first_waiting == nullptr) {
             level.last_waiting = nullptr;
         }
         --level.waiting;
-        push(to, *waiting);
-    } else {
-        ++level.credits;
+        --level.credits;
+        push(to, next);
     }
 }
 

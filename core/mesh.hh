@@ -27,9 +27,21 @@ struct mesh_options {
     unsigned credits(unsigned depth) const noexcept {
         return call_credits >> depth > 8 ? call_credits >> depth : 8;
     }
-    /// Slots of a ring: all levels together. A call holds its credit until its reply has been
-    /// read, so neither a ring of requests nor one of replies can ever be full.
+    /// Slots of a ring, of requests or of replies, so that whoever may claim one has room. Let C be
+    /// the credits of all levels together. A caller takes a credit before it claims a request's
+    /// slot, and gives it back after it has released the slot of the reply.
+    ///
+    /// Replies: a slot is claimed for one call and released before the credit of that call comes
+    /// back, so there are never more of them than credits in use, C.
+    ///
+    /// Requests: the callee releases their slots after each `drain_batch`, and an answer may leave
+    /// before the batch of its request has ended. So the slots in use are those of calls that hold
+    /// a credit, and of the batch under way: C + drain_batch.
+    ///
+    /// Neither side counts anew: the release of a slot happens before the publication that lets
+    /// the other side claim it. tests/model/call.pml checks all this over all interleavings.
     std::size_t capacity() const noexcept;
+    static constexpr std::size_t drain_batch = 16;  ///< requests between releases
 };
 
 /// A call on its way: one cache line.
@@ -133,7 +145,8 @@ class mesh_port {
     /// returns  whether it woke one since the last time, which may need poller::submit()
     bool publish();
 
-    /// Rings the bell of `peer` at once: something was published that its listeners look for.
+    /// Rings the bell of `peer` at once: something was published that its listeners look for. If
+    /// it sleeps it is woken now, whatever this turn still does.
     void nudge(shard_id peer);
     /// Adds who is told when peers ring, nudges included.
     void listen(bell_listener& added) { _listeners.push_back(&added); }
@@ -155,7 +168,6 @@ class mesh_port {
     struct lane;
 
     static constexpr std::size_t publish_batch = 32;  // slots claimed before a bell is worth it
-    static constexpr unsigned clock_interval = 16;    // calls run between looks at the clock
     // Each slot comes from the other side's cache, so several are fetched at a time.
     static constexpr int read_ahead = 4;
     static constexpr int write_ahead = 8;
@@ -164,14 +176,26 @@ class mesh_port {
     void push(lane& to, call_record& record);
     void touch(lane& to);
     void flush(lane& to);
+    void flush_now(lane& to);
+    void ring_bell(shard_id peer);
+    void submit_wakes();
     bool add_foreign(std::unique_ptr<foreign_work>& work, std::size_t limit);
+    void drain_replies(lane& from);
     bool drain_lane(lane& from, instant until);
     void drain_foreign();
-    void return_credit(lane& to, unsigned depth);
+    void return_credits(lane& to, unsigned depth, unsigned count);
+    /// On cores of their own peers run all the time; see poller::let_peers_run().
+    void let_peers_run() {
+        if (_peers_stand_still) [[unlikely]] {
+            _owner.outside().let_peers_run();
+        }
+    }
 
     shard& _owner;
     const mesh_options _options;
+    const bool _peers_stand_still;
     const bool _loses_bells;                    // a canary
+    const bool _hurries_credits;                // another
     std::vector<std::unique_ptr<lane>> _lanes;  // by peer; null for this shard
     std::vector<lane*> _touched;
     std::vector<bell_listener*> _listeners;

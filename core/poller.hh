@@ -78,6 +78,11 @@ class poller {
     virtual std::uint64_t random() noexcept = 0;
     /// Whether ready tasks run in random order (the simulator) or first come, first served.
     virtual bool shuffles() const noexcept { return false; }
+    /// Whether the shard's peers stand still during its turns, except in let_peers_run().
+    virtual bool peers_stand_still() const noexcept { return false; }
+    /// Called where a turn shows something to its peers or wakes them. On cores of their own they
+    /// go on meanwhile; the simulator, which has one thread, lets them take turns in here.
+    virtual void let_peers_run() {}
 };
 
 }  // namespace weir

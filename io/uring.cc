@@ -133,32 +133,44 @@ void uring_backend::park(instant until) {
     _sleep.exchange(sleep::awake, std::memory_order_acquire);
 }
 
-/// A message between rings leaves with this shard's next enter, at the end of its turn, so a
-/// wake-up costs no system call of its own. An awake shard needs none: it can't fall asleep.
+/// A message between rings leaves with this shard's next enter, so a wake-up at the end of a turn
+/// costs no system call of its own. Only one of those who wake a shard may rely on that: until the
+/// message has left, the others write the eventfd. An awake shard needs nothing: it can't fall
+/// asleep.
 void uring_backend::wake(poller& peer) {
     auto& other = static_cast<uring_backend&>(peer);
+    auto expected = sleep::parked;
     // Release: what was published before it is seen when the peer's park returns; acquire: pairs
     // with the compare-and-swap in park().
-    if (other._sleep.exchange(sleep::interrupted, std::memory_order_acq_rel) != sleep::parked) {
-        return;
+    if (!other._sleep.compare_exchange_strong(expected, sleep::message_prepared,
+                                              std::memory_order_acq_rel)) {
+        other.interrupt();
+    } else if (prepare_message(other)) {
+        ++_statistics.wakes_by_ring;
+    } else {
+        ++_statistics.wakes_by_event;
+        other.interrupt();
     }
+}
+
+/// returns  false if this kernel knows no messages, or takes none now
+bool uring_backend::prepare_message(uring_backend& to) noexcept {
     io_uring_sqe* entry = _ring.has().ring_messages ? _ring.next_entry() : nullptr;
     if (entry == nullptr) {
-        ++_statistics.wakes_by_event;
-        other.write_event();
-        return;
+        return false;
     }
-    ++_statistics.wakes_by_ring;
-    io_uring_prep_msg_ring(entry, other._ring.descriptor(), 0,
+    io_uring_prep_msg_ring(entry, to._ring.descriptor(), 0,
                            static_cast<std::uint64_t>(ring_tag::woken), 0);
     io_uring_sqe_set_flags(entry, IOSQE_CQE_SKIP_SUCCESS);
     entry->user_data =
-        reinterpret_cast<std::uint64_t>(&other) | static_cast<std::uint64_t>(ring_tag::message);
+        reinterpret_cast<std::uint64_t>(&to) | static_cast<std::uint64_t>(ring_tag::message);
+    return true;
 }
 
 void uring_backend::interrupt() noexcept {
     // As in wake().
-    if (_sleep.exchange(sleep::interrupted, std::memory_order_acq_rel) == sleep::parked) {
+    const sleep before = _sleep.exchange(sleep::interrupted, std::memory_order_acq_rel);
+    if (before == sleep::parked || before == sleep::message_prepared) {
         write_event();
     }
 }

@@ -54,8 +54,9 @@ class uring_backend final : public uring, private thread_pool::client {
     std::string description() const override { return _ring.description(); }
 
   private:
-    /// Whether the shard sleeps, as interrupt() and wake() see it.
-    enum class sleep : std::uint32_t { awake, parked, interrupted };
+    /// Whether the shard sleeps, as interrupt() and wake() see it. A message that will wake it may
+    /// still be with its sender: who comes then doesn't wait for that.
+    enum class sleep : std::uint32_t { awake, parked, message_prepared, interrupted };
     enum class launched : std::uint8_t { in_kernel, in_pool, finished, no_entry };
     struct line {
         operation_list waiting;
@@ -68,6 +69,7 @@ class uring_backend final : public uring, private thread_pool::client {
     void notify() noexcept override { interrupt(); }
     void arm_event() noexcept;
     void write_event() noexcept;
+    bool prepare_message(uring_backend& to) noexcept;
     void prepare_turn_end();
     unsigned take(const struct ring_completion& entry);
     unsigned take_finished_calls();

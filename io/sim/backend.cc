@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <weir/core/assert.hh>
+#include <weir/core/fiber.hh>
 #include <weir/io/sim/machine.hh>
 #include <weir/io/sim/memory.hh>
 
@@ -70,6 +71,9 @@ void shard_backend::start(operation& work) {
 
 void shard_backend::submit() {
     memory::outside guard;
+    for (const unsigned shard : std::exchange(_waking, {})) {
+        _home.wake(shard, _spent);
+    }
     for (request_ref& asked : std::exchange(_prepared, {})) {
         _waiting.push_back(std::move(asked));
     }
@@ -241,7 +245,19 @@ void shard_backend::wake(poller& peer) {
     memory::outside guard;
     auto& other = static_cast<shard_backend&>(peer);
     _engine.log.event(_engine.now(), _home.id(), _shard, event_kind::wake, other._shard);
-    other._home.wake(other._shard);
+    _waking.push_back(other._shard);
+}
+
+bool shard_backend::peers_stand_still() const noexcept {
+    return _home.shards() > 1 && _engine.options.schedule.held_up_one_in != 0;
+}
+
+// Not on a fiber's stack, which was made for one shard's frames.
+void shard_backend::let_peers_run() {
+    if (this_shard().fibers().current() == nullptr) {
+        memory::outside guard;
+        _home.hold_up(_shard);
+    }
 }
 
 void shard_backend::interrupt() noexcept {

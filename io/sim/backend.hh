@@ -52,14 +52,21 @@ class shard_backend final : public backend {
     void run_blocking(blocking_work& work) override;
     std::uint64_t random() noexcept override;
     bool shuffles() const noexcept override { return true; }
+    bool peers_stand_still() const noexcept override;
+    void let_peers_run() override;
     void start(operation& work) override;
     void cancel(operation& work) override;
     void release(const lent_buffer& buffer) noexcept override;
 
     // For the rest of the simulator.
 
+    /// A turn begins, so much later than the world's time.
+    void begin_turn(duration later) noexcept { _spent = later; }
     /// Time that the running turn has used so far.
+    duration spent() const noexcept { return _spent; }
     duration take_spent() noexcept { return std::exchange(_spent, duration::zero()); }
+    /// The running turn takes so much longer: for tests whose tasks compute in virtual time.
+    void spend(duration time) noexcept { _spent += time; }
     bool completions_wait() const noexcept { return !_completed.empty(); }
     machine& home() noexcept { return _home; }
     unsigned shard() const noexcept { return _shard; }
@@ -93,6 +100,7 @@ class shard_backend final : public backend {
     unsigned _looks_left = 1;
     bool _interrupted = false;
     std::atomic<std::uint32_t> _completions_wait{0};
+    std::vector<unsigned> _waking;  // shards that the next submit() wakes
     std::vector<request_ref> _live;
     std::vector<request_ref> _prepared;
     std::deque<request_ref> _waiting;

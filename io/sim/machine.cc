@@ -64,26 +64,65 @@ void machine::schedule(unsigned shard, instant when) {
     state.scheduled = when;
     const std::uint64_t appointment = ++state.appointment;
     _engine.events.at(when, [this, shard, appointment, process = _incarnation] {
-        if (runs(process) && _shards[shard]->appointment == appointment) {
-            take_turn(shard);
+        if (!runs(process) || _shards[shard]->appointment != appointment) {
+            return;
+        }
+        if (const instant busy = _shards[shard]->busy_until; busy > _engine.now()) {
+            _shards[shard]->scheduled = never;
+            schedule(shard, busy);
+        } else {
+            take_turn(shard, _engine.now());
         }
     });
 }
 
-void machine::wake(unsigned shard) {
+void machine::wake(unsigned shard, duration later) {
     const time_range delay = _engine.options.schedule.wake;
-    schedule(shard, _engine.now() + _engine.schedule.between(delay.low, delay.high));
+    schedule(shard, _engine.now() + later + _engine.schedule.between(delay.low, delay.high));
 }
 
-void machine::take_turn(unsigned shard) {
-    shard_state& state = *_shards[shard];
-    state.scheduled = never;
+// The turns that others take in here are in the past of this one when it goes on.
+void machine::hold_up(unsigned shard) {
     const schedule_options& options = _engine.options.schedule;
+    shard_backend& own = backend(shard);
+    instant until = _engine.now() + own.spent();
+    if (_engine.schedule.one_in(options.held_up_one_in)) {
+        until += _engine.schedule.between(options.held_up.low, options.held_up.high);
+    }
+    while (const std::optional<unsigned> next = next_turn(until)) {
+        const instant when = _shards[*next]->scheduled;
+        own.spend(std::max(when - _engine.now() - own.spent(), duration::zero()));
+        take_turn(*next, when);
+    }
+}
+
+/// The shard whose turn is due first, `until` at the latest, of those that are in none.
+std::optional<unsigned> machine::next_turn(instant until) const {
+    std::optional<unsigned> first;
+    for (unsigned shard = 0; shard < shards(); ++shard) {
+        const shard_state& state = *_shards[shard];
+        if (!state.in_turn && state.scheduled <= until &&
+            (!first || state.scheduled < _shards[*first]->scheduled)) {
+            first = shard;
+        }
+    }
+    return first;
+}
+
+void machine::take_turn(unsigned shard, instant when) {
+    shard_state& state = *_shards[shard];
+    WEIR_ASSERT(!state.in_turn);
+    state.scheduled = never;
+    ++state.appointment;
+    const schedule_options& options = _engine.options.schedule;
+    state.backend->begin_turn(when - _engine.now());
+    state.in_turn = true;
     instant wanted;
     {
         memory::inside guard(*_memory);
         wanted = state.turn();
     }
+    state.in_turn = false;
     if (wanted == stopped_running) {
         return;
     }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -73,8 +74,10 @@ class machine {
     void set_turn(unsigned shard, turn_function turn);
     /// Has the shard take a turn at `when`, or before if it is already to.
     void schedule(unsigned shard, instant when);
-    /// After a seeded delay: something happened that the shard waits for.
-    void wake(unsigned shard);
+    /// After a seeded delay: something happened, or does so `later`, that the shard waits for.
+    void wake(unsigned shard, duration later = {});
+    /// In a turn of `shard`, perhaps: its core is held up while its peers take turns.
+    void hold_up(unsigned shard);
     /// Ends the process; frees its memory as a list.
     void down(bool power_cut);
 
@@ -96,6 +99,7 @@ class machine {
     struct shard_state {
         std::unique_ptr<shard_backend> backend;
         turn_function turn;
+        bool in_turn = false;
         instant busy_until{};
         instant scheduled = never;
         std::uint64_t appointment = 0;
@@ -113,7 +117,8 @@ class machine {
 
     static constexpr int first_descriptor = 3;
 
-    void take_turn(unsigned shard);
+    void take_turn(unsigned shard, instant when);
+    std::optional<unsigned> next_turn(instant until) const;
 
     // file_operations.cc
     void run(const request_ref& asked, const op::nop&);

@@ -63,6 +63,11 @@ struct schedule_options {
     time_range wake{microseconds(1), microseconds(40)};
     time_range pause{milliseconds(1), milliseconds(300)};
     unsigned looks_before_preempt = 6;  ///< a slice lasts 1 to this many
+    /// Where a turn publishes, rings or wakes, the host's other shards first take the turns that
+    /// were due by then. One in so many times the turn is held up there, and they take those of
+    /// that time, too. 0: each turn is alone.
+    unsigned held_up_one_in = 4;
+    time_range held_up{microseconds(0), microseconds(60)};
     /// Monotonic clocks of hosts start up to so far apart, and run up to so much too fast or slow.
     duration clock_offset = seconds(1000);
     std::uint32_t clock_drift_parts_per_million = 50;

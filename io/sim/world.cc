@@ -69,7 +69,6 @@ void sim_host::boot() {
 // What a real thread does around a turn: begin the application, turn, and fall asleep.
 instant sim_host::turn(unsigned id) {
     shard& own = _process->at(id);
-    WEIR_ASSERT(!on_a_shard());
     const shard_scope scope(&own);
     if (id == 0 && _done == nullptr) {
         _done = new future<>(futurize(_program, *_process));

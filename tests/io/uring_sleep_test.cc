@@ -74,6 +74,38 @@ TEST_SUITE("io/uring sleep") {
         }
     }
 
+    TEST_CASE("who comes while another's wake-up is only prepared wakes the shard himself") {
+        thread_pool pool;
+        const auto cycles = cycle_counter::monotonic();
+        auto waker = make_uring(uring_bed::small_buffers(), pool, cycles);
+        auto sleeper = make_uring(uring_bed::small_buffers(), pool, cycles);
+        auto third = make_uring(uring_bed::small_buffers(), pool, cycles);
+        waker->poll();  // binds it to this thread
+        third->poll();
+        std::atomic<bool> awake = false;
+        std::thread sleeping([&] {
+            const instant patience_ends = sleeper->now() + std::chrono::seconds(20);
+            sleeper->park(patience_ends);
+            awake = sleeper->now() < patience_ends;
+            sleeper->stop();
+        });
+        // Whether the other thread is parked can't be seen: both orders must end its sleep.
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+        waker->wake(*sleeper);  // and submits nothing before the end
+        SUBCASE("a thread without a shard") {
+            sleeper->interrupt();
+        }
+        SUBCASE("another shard") {
+            third->wake(*sleeper);
+            third->submit();
+        }
+        sleeping.join();
+        CHECK(awake);
+        waker->submit();
+        waker->stop();
+        third->stop();
+    }
+
     TEST_CASE("an interrupt before park ends the next park") {
         uring_bed bed;
         CHECK(run(bed, op::nop{}) == 0);

@@ -43,7 +43,7 @@ inline ring_the_bell() {
 #endif
 #ifndef MUTANT_NO_WAKE
     if
-    :: old & ASLEEP -> wake[peer] = true
+    :: (old & ASLEEP) && !(old & RANG) -> wake[peer] = true  // once a sleep
     :: else
     fi;
 #endif
