@@ -107,6 +107,9 @@ void uring_backend::prepare_turn_end() {
     if (!_event_armed) {
         arm_event();
     }
+    if (std::exchange(_cancel_missed, false)) {
+        owe_cancels_again();
+    }
     if (_cancels_owed) {
         send_owed_cancels();
     }
@@ -218,6 +221,8 @@ unsigned uring_backend::take(const ring_completion& entry) {
     }
     if (tag == ring_tag::event && (entry.flags & IORING_CQE_F_MORE) == 0) {
         _event_armed = false;
+    } else if (tag == ring_tag::cancelled && entry.result == -ENOENT) {
+        _cancel_missed = true;
     } else if (tag == ring_tag::message && entry.result < 0) {
         // The peer's ring took no message; it still waits for it.
         ++_statistics.wakes_by_event;
@@ -265,6 +270,9 @@ void uring_backend::stop() {
             send_owed_cancels();
         }
         _ring.enter_and_wait(std::chrono::milliseconds(100));
+        if (_ring.ready() == 0) {
+            owe_cancels_again();
+        }
         for (unsigned ready = _ring.ready(); ready > 0; --ready) {
             take(_ring.take());
         }

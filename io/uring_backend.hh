@@ -84,6 +84,7 @@ class uring_backend final : public uring, private thread_pool::client {
     void push_files() noexcept;
     bool send_cancel(operation& work) noexcept;
     void send_owed_cancels() noexcept;
+    void owe_cancels_again() noexcept;
     void take_operation(operation& work, const struct ring_completion& entry);
     void take_send(operation& work, const struct ring_completion& entry);
     void leave_kernel(operation& work) noexcept;
@@ -104,6 +105,7 @@ class uring_backend final : public uring, private thread_pool::client {
     bool _event_armed = false;
     bool _stopping = false;
     bool _cancels_owed = false;
+    bool _cancel_missed = false;
     std::optional<std::thread::id> _owner;
 
     operation_list _in_kernel;

@@ -15,10 +15,10 @@ inline constexpr std::uint16_t receive_buffer_group = 0;
 /// The user_data of entries that are no operation's. An operation's is its address, which is
 /// aligned to 8; a failed ring message must name the peer, so its tag is added to an address.
 enum class ring_tag : std::uint64_t {
-    event = 1,    ///< the eventfd of interrupt() was written
-    ignored = 2,  ///< a cancellation: its target completes by itself
-    woken = 3,    ///< a peer's ring message
-    message = 4,  ///< our ring message, with the peer's address
+    event = 1,      ///< the eventfd of interrupt() was written
+    cancelled = 2,  ///< a cancellation that found nothing, or came too late
+    woken = 3,      ///< a peer's ring message
+    message = 4,    ///< our ring message, with the peer's address
 };
 inline constexpr std::uint64_t ring_tag_mask = 7;
 

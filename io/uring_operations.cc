@@ -203,7 +203,7 @@ bool uring_backend::send_cancel(operation& work) noexcept {
     }
     io_uring_prep_cancel64(entry, reinterpret_cast<std::uint64_t>(&work), 0);
     io_uring_sqe_set_flags(entry, IOSQE_CQE_SKIP_SUCCESS);
-    entry->user_data = static_cast<std::uint64_t>(ring_tag::ignored);
+    entry->user_data = static_cast<std::uint64_t>(ring_tag::cancelled);
     return true;
 }
 
@@ -218,6 +218,17 @@ void uring_backend::send_owed_cancels() noexcept {
         }
     }
     _cancels_owed = false;
+}
+
+/// A cancellation that finds nothing has come too late: what it looked for has completed, in the
+/// order of the entries. Whatever was cancelled and is still there was on its way from one queue of
+/// the kernel to another, and is looked for again.
+void uring_backend::owe_cancels_again() noexcept {
+    for (operation* work = _in_kernel.first(); work != nullptr; work = work->next) {
+        auto& state = state_of(*work);
+        state.cancel_owed = state.cancel_owed || state.cancelled;
+        _cancels_owed = _cancels_owed || state.cancel_owed;
+    }
 }
 
 void uring_backend::leave_kernel(operation& work) noexcept {

@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include <liburing.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include <weir/core/assert.hh>
@@ -164,6 +165,7 @@ void kernel_ring::probe() {
         throw error::from_errno("set up", "io_uring (this kernel's is too old: use Linux 6.1)",
                                 ENOSYS);
     }
+    check_buffer_rings();
     _features.defer_taskrun = _setup_flags & IORING_SETUP_DEFER_TASKRUN;
     _features.taskrun_flag = _setup_flags & IORING_SETUP_TASKRUN_FLAG;
     // Flags of an operation can't be probed; the opcodes that appeared with them can.
@@ -173,6 +175,28 @@ void kernel_ring::probe() {
     _features.sendmsg_zero_copy = _options.zero_copy && has(IORING_OP_SENDMSG_ZC);
     _features.ring_messages = _options.ring_messages && has(IORING_OP_MSG_RING);
     _features.truncate = _options.ring_truncate && has(opcode_ftruncate);
+}
+
+/// What the first receive would need: no list says whether they are there, so one is made. Want of
+/// memory is no answer.
+void kernel_ring::check_buffer_rings() {
+    constexpr unsigned least = 1;
+    void* page = mmap(nullptr, least * sizeof(io_uring_buf), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) {
+        return;
+    }
+    const int result = register_buffers(page, least);
+    if (result == 0) {
+        io_uring_unregister_buf_ring(_ring.get(), receive_buffer_group);
+    }
+    munmap(page, least * sizeof(io_uring_buf));
+    if (result == -EINVAL || result == -EPERM || result == -EACCES || result == -ENOSYS) {
+        throw error::from_errno("set up",
+                                "io_uring (this kernel has no buffer rings, or a seccomp filter "
+                                "hides them: use Linux 6.1, and allow io_uring_register)",
+                                -result);
+    }
 }
 
 void kernel_ring::describe() {

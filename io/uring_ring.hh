@@ -80,6 +80,7 @@ class kernel_ring {
     void set_up();
     int try_set_up(unsigned entries, unsigned flags) noexcept;
     void probe();
+    void check_buffer_rings();
     void describe();
     void check(int result, const char* what) noexcept;
 

@@ -250,6 +250,33 @@ void a_lock_excludes(test_bed& bed) {
     CHECK(run(bed, op::lock{second}) == -EBADF);
 }
 
+void positions_are_kept(test_bed& bed) {
+    const int fd = open_new(bed, bed.directory() + "/file");
+    op::file_status status;
+    CHECK(run(bed, op::stat{.fd = fd, .status = &status}) == 0);
+    CHECK(status.by_position);
+    std::uint64_t at = 77;
+    bool appends = true;
+    CHECK(run(bed, op::position{fd, false, &at, &appends}) == 0);
+    CHECK(at == 0);
+    CHECK(!appends);
+    CHECK(write_text(bed, fd, 0, "by offset") == 9);
+    at = 5;
+    CHECK(run(bed, op::position{fd, true, &at}) == 0);
+    at = 0;
+    CHECK(run(bed, op::position{fd, false, &at}) == 0);
+    CHECK(at == 5);
+    CHECK(run(bed, op::close{fd}) == 0);
+    CHECK(run(bed, op::position{fd, false, &at}) == -EBADF);
+    const auto root = bed.directory();
+    CHECK(run(bed, op::stat{.path = root.c_str(), .status = &status}) == 0);
+    CHECK(!status.by_position);
+    const connection pair = connect_pair(bed);
+    CHECK(run(bed, op::position{pair.client, false, &at}) == -ESPIPE);
+    CHECK(run(bed, op::close{pair.client}) == 0);
+    CHECK(run(bed, op::close{pair.server}) == 0);
+}
+
 constexpr entry cases[] = {
     {"an operation completes in a later poll, never inside start", completes_later},
     {"a file reads as it was written, and short at its end", reads_what_was_written},
@@ -258,6 +285,8 @@ constexpr entry cases[] = {
     {"truncate and allocate set the size, and new ranges read as zeros", size_changes},
     {"rename replaces, unlink removes, and a directory lists what is left", names_change},
     {"files and directories sync", syncs},
+    {"a file has a position that only those move who set it, and a connection has none",
+     positions_are_kept},
     {"a lock excludes other open files until it is closed", a_lock_excludes},
     {"a direct file takes what stat calls aligned and refuses the rest",
      direct_files_want_alignment},

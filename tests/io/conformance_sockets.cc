@@ -293,11 +293,27 @@ void not_a_socket(test_bed& bed) {
     CHECK(run(bed, op::socket_name{fd, false, &address}) == -EBADF);
 }
 
+void overlaps_are_refused(test_bed& bed) {
+    listener narrow(bed);
+    sockaddr_in wide{};
+    wide.sin_family = AF_INET;
+    wide.sin_port = htons(port_of(narrow.address));
+    sockaddr_storage everywhere{};
+    std::memcpy(&everywhere, &wide, sizeof wide);
+    CHECK(run(bed, op::listen{&everywhere, sizeof wide}) == -EADDRINUSE);
+    CHECK(run(bed, op::close{narrow.fd}) == 0);
+    const int fd = run(bed, op::listen{&everywhere, sizeof wide});
+    CHECK(fd >= 0);
+    CHECK(run(bed, op::listen{&narrow.address, narrow.length}) == -EADDRINUSE);
+    CHECK(run(bed, op::close{fd}) == 0);
+}
+
 constexpr entry cases[] = {
     {"a stream is read and written without an offset, and a wait for it can be cancelled",
      streams_have_no_offset},
     {"one accept takes every connection, and a socket knows its names", one_accept_takes_many},
     {"two listeners share a port", two_listeners_share_a_port},
+    {"a listener on an address that takes in another's is refused", overlaps_are_refused},
     {"a connection to nobody is refused", refused_without_listener},
     {"bytes arrive in order, and a half close ends one direction", bytes_arrive_and_end},
     {"a mebibyte in two parts arrives whole", copied_sends},

@@ -6,6 +6,7 @@
 #include <functional>
 #include <iostream>
 #include <iterator>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,6 +14,7 @@
 #include <doctest/doctest.h>
 #include <io/uring_bed.hh>
 #include <linux/filter.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -51,6 +53,13 @@ bool in_child(const std::function<std::string()>& check) {
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
+bool filter_system_calls(std::span<sock_filter> program) {
+    const sock_fprog filter{.len = static_cast<unsigned short>(program.size()),
+                            .filter = program.data()};
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+}
+
 /// Makes io_uring_setup fail with `cause` for this process.
 bool forbid_io_uring(int cause) {
     sock_filter program[] = {
@@ -59,13 +68,25 @@ bool forbid_io_uring(int cause) {
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(cause)),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    const sock_fprog filter{.len = std::size(program), .filter = program};
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) == 0;
+    return filter_system_calls(program);
 }
 
-std::string refusal(int cause, std::string_view word) {
-    if (!forbid_io_uring(cause)) {
+/// Makes it have no buffer rings, as Linux 5.18.
+bool forbid_buffer_rings() {
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_register, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args[1])),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, IORING_REGISTER_PBUF_RING, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    return filter_system_calls(program);
+}
+
+/// What is wrong with how a ring is refused.
+std::string refusal(bool forbidden, int cause, std::string_view word) {
+    if (!forbidden) {
         return "no seccomp here";
     }
     thread_pool pool;
@@ -227,10 +248,15 @@ TEST_SUITE("io/uring limits") {
     }
 
     TEST_CASE("a forbidden io_uring fails with the cause and the remedy") {
-        CHECK(in_child([] { return refusal(EPERM, "seccomp"); }));
-        CHECK(in_child([] { return refusal(ENOSYS, "Linux 6.1"); }));
-        CHECK(in_child([] { return refusal(ENOMEM, "ulimit -l"); }));
-        CHECK(in_child([] { return refusal(EMFILE, "ulimit -n"); }));
+        CHECK(in_child([] { return refusal(forbid_io_uring(EPERM), EPERM, "seccomp"); }));
+        CHECK(in_child([] { return refusal(forbid_io_uring(ENOSYS), ENOSYS, "Linux 6.1"); }));
+        CHECK(in_child([] { return refusal(forbid_io_uring(ENOMEM), ENOMEM, "ulimit -l"); }));
+        CHECK(in_child([] { return refusal(forbid_io_uring(EMFILE), EMFILE, "ulimit -n"); }));
+    }
+
+    TEST_CASE(
+        "a kernel without buffer rings is told by the constructor, not by the first receive") {
+        CHECK(in_child([] { return refusal(forbid_buffer_rings(), EINVAL, "buffer rings"); }));
     }
 }
 
