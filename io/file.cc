@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/io/file.hh>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <new>
@@ -8,6 +9,8 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
+#include <weir/io/budget.hh>
+#include <weir/io/parts.hh>
 #include <weir/io/submit.hh>
 
 namespace weir::io {
@@ -33,147 +36,233 @@ void aligned_buffer::free_aligned::operator()(std::byte* memory) const noexcept 
     ::operator delete(memory, std::align_val_t(alignment));
 }
 
-file::file(int fd, std::string path, const options& how) noexcept
-    : _fd(fd), _direct(how.direct), _data_sync(how.data_sync), _path(std::move(path)) {}
+/// What a file and its operations share: it lives as long as one of them.
+struct file::open_file {
+    open_file(std::string path, const options& how) : path(std::move(path)), how(how) {}
 
-file::file(file&& other) noexcept
-    : _fd(std::exchange(other._fd, -1)),
-      _direct(other._direct),
-      _data_sync(other._data_sync),
-      _stopped(other._stopped),
-      _path(std::move(other._path)) {}
+    const std::string path;
+    const options how;
+    int fd = -1;
+    bool closing = false;
+    bool stopped = false;
+    unsigned owners = 1;  // the file, operations, a close()
+    unsigned under_way = 0;
+    promise<> ended;  // of a close() that waits for them
+
+    void let_go() noexcept {
+        if (--owners == 0) {
+            if (fd >= 0) {
+                submit(op::close{fd}).ignore();
+            }
+            delete this;
+        }
+    }
+};
+
+/// An operation under way, for as long as it lives.
+class file::use {
+  public:
+    explicit use(const file& of) noexcept : _of(of._opened) {
+        WEIR_ASSERT(of.is_open() && "the file is open, and no close() has begun");
+        ++_of->owners;
+        ++_of->under_way;
+    }
+    /// fails    throws if a failed sync has stopped the file
+    use(const file& of, const char* operation) : use(of) {
+        if (_of->stopped) {
+            throw error(operation, _of->path + " (stopped by a failed sync)",
+                        std::error_code(EIO, std::generic_category()));
+        }
+    }
+    use(const use&) = delete;
+    use& operator=(const use&) = delete;
+    ~use() {
+        if (--_of->under_way == 0 && _of->ended.open()) {
+            _of->ended.set_value();
+        }
+        _of->let_go();
+    }
+    open_file* operator->() const noexcept { return _of; }
+
+    /// Large ones are cut, so that others have their turns. What goes to the device straight from
+    /// memory keeps a shard less busy than what is copied, but new memory is cleared on the way.
+    std::size_t piece_bytes_max(bool writes) const noexcept {
+        const budget_options& limits = this_backend().budget().options();
+        return writes && _of->how.direct ? limits.direct_write_bytes_max
+                                         : limits.operation_bytes_max;
+    }
+
+  private:
+    open_file* const _of;
+};
+
+file::file(file&& other) noexcept : _opened(std::exchange(other._opened, nullptr)) {}
 
 file& file::operator=(file&& other) noexcept {
     if (this != &other) {
         file old(std::move(*this));
-        _fd = std::exchange(other._fd, -1);
-        _direct = other._direct;
-        _data_sync = other._data_sync;
-        _stopped = other._stopped;
-        _path = std::move(other._path);
+        _opened = std::exchange(other._opened, nullptr);
     }
     return *this;
 }
 
 file::~file() {
-    if (_fd >= 0) {
-        submit(op::close{_fd}).ignore();
+    if (_opened != nullptr) {
+        _opened->let_go();
     }
 }
 
-future<file> file::open(std::string path, options how) {
-    op::open request{.path = path.c_str()};
+const std::string& file::path() const noexcept {
+    static const std::string none;
+    return _opened != nullptr ? _opened->path : none;
+}
+
+bool file::is_open() const noexcept {
+    return _opened != nullptr && !_opened->closing;
+}
+
+bool file::direct() const noexcept {
+    return _opened != nullptr && _opened->how.direct;
+}
+
+bool file::stopped() const noexcept {
+    return _opened != nullptr && _opened->stopped;
+}
+
+unsigned file::under_way() const noexcept {
+    return _opened != nullptr ? _opened->under_way : 0;
+}
+
+future<file> file::open(std::string path, options how, abort_source* give_up) {
+    file made(new open_file(std::move(path), how));  // before there is a descriptor to lose
+    open_file& opened = *made._opened;
+    op::open request{.path = opened.path.c_str()};
     request.mode = how.mode;
     request.create = how.create;
     request.exclusive = how.exclusive;
     request.truncate = how.truncate;
     request.direct = how.direct;
     request.data_sync = how.data_sync;
-    const std::int32_t fd = co_await submit_or_fail(request, "open", path);
-    co_return file(fd, std::move(path), how);
-}
-
-void file::check_usable(const char* operation) const {
-    WEIR_ASSERT(is_open());
-    if (_stopped) {
-        throw error(operation, _path + " (stopped by a failed sync)",
-                    std::error_code(EIO, std::generic_category()));
+    const std::int32_t fd = co_await submit(request, give_up);
+    if (fd < 0) {
+        throw error::from_errno("open", opened.path, -fd);
     }
+    opened.fd = fd;
+    co_return made;
 }
 
 future<std::size_t> file::read(std::uint64_t offset, std::span<std::byte> into,
                                abort_source* give_up) {
-    check_usable("read");
+    const use of(*this, "read");
+    const std::size_t piece = of.piece_bytes_max(false);
     std::size_t done = 0;
     while (done < into.size()) {
-        const iovec part{into.data() + done, into.size() - done};
-        const std::int32_t count = co_await submit(op::read{_fd, offset + done, &part, 1}, give_up);
+        const iovec part{into.data() + done, std::min(into.size() - done, piece)};
+        const std::int32_t count =
+            co_await submit(op::read{of->fd, offset + done, &part, 1}, give_up);
         if (count < 0) {
-            throw error::from_errno("read", _path, -count);
+            throw error::from_errno("read", of->path, -count);
         }
         done += static_cast<std::size_t>(count);
         // O_DIRECT goes on only where it may, at a sector: a count that is none is the file's end.
-        if (count == 0 || (_direct && done % smallest_sector != 0)) {
+        if (count == 0 || (of->how.direct && done % smallest_sector != 0)) {
             break;
         }
     }
     co_return done;
 }
 
+future<std::size_t> file::read_next(std::span<std::byte> into, abort_source* give_up) {
+    const use of(*this, "read");
+    const std::size_t wanted = std::min(into.size(), of.piece_bytes_max(false));
+    if (wanted == 0) {
+        co_return 0;
+    }
+    const std::int32_t count = co_await submit(
+        op::read_stream{of->fd, into.data(), static_cast<std::uint32_t>(wanted)}, give_up);
+    if (count < 0) {
+        throw error::from_errno("read", of->path, -count);
+    }
+    co_return static_cast<std::size_t>(count);
+}
+
+future<> file::write_next(std::span<const std::byte> from, abort_source* give_up) {
+    const use of(*this, "write");
+    iovec whole{const_cast<std::byte*>(from.data()), from.size()};
+    for (parts_left left(std::span(&whole, 1)); !left.empty();) {
+        const parts_left::piece next = left.take(of.piece_bytes_max(true));
+        const std::int32_t result =
+            co_await submit(op::write_stream{of->fd, next.first, next.count}, give_up);
+        left.give_back();
+        if (result <= 0) {
+            throw error::from_errno("write", of->path, result < 0 ? -result : ENOSPC);
+        }
+        left.advance(static_cast<std::size_t>(result));
+    }
+}
+
 future<> file::write(std::uint64_t offset, std::span<const std::byte> from, abort_source* give_up) {
+    const use of(*this, "write");
     // The kernel reads through this pointer; iovec has no const of its own.
     iovec whole{const_cast<std::byte*>(from.data()), from.size()};
-    co_await write_all(offset, std::span(&whole, 1), give_up);
+    co_await write_all(of, offset, std::span(&whole, 1), give_up);
 }
 
 future<> file::write(std::uint64_t offset, std::vector<iovec> from) {
-    co_await write_all(offset, from, nullptr);
+    const use of(*this, "write");
+    co_await write_all(of, offset, from, nullptr);
 }
 
-future<> file::write_all(std::uint64_t offset, std::span<iovec> from, abort_source* give_up) {
-    check_usable("write");
-    std::size_t first = 0;
-    for (;;) {
-        while (first < from.size() && from[first].iov_len == 0) {
-            ++first;  // the kernel would write nothing, which else means that there is no room
-        }
-        if (first == from.size()) {
-            co_return;
-        }
-        const op::write rest{_fd, offset, from.data() + first,
-                             static_cast<std::uint32_t>(from.size() - first)};
+future<> file::write_all(const use& of, std::uint64_t offset, std::span<iovec> from,
+                         abort_source* give_up) {
+    for (parts_left left(from); !left.empty();) {
+        const parts_left::piece next = left.take(of.piece_bytes_max(true));
+        const op::write rest{of->fd, offset, next.first, next.count};
         const std::int32_t result = co_await submit(rest, give_up);
+        left.give_back();
         if (result <= 0) {
-            _stopped = _stopped || _data_sync;
-            throw error::from_errno("write", _path, result < 0 ? -result : ENOSPC);
+            of->stopped = of->stopped || of->how.data_sync;
+            throw error::from_errno("write", of->path, result < 0 ? -result : ENOSPC);
         }
-        auto count = static_cast<std::size_t>(result);
-        offset += count;
-        while (first < from.size() && count >= from[first].iov_len) {
-            count -= from[first++].iov_len;
-        }
-        if (count > 0) {
-            from[first].iov_base = static_cast<std::byte*>(from[first].iov_base) + count;
-            from[first].iov_len -= count;
-        }
+        offset += static_cast<std::uint64_t>(result);
+        left.advance(static_cast<std::size_t>(result));
     }
 }
 
 future<> file::sync(bool metadata) {
-    check_usable("sync");
-    const std::int32_t result = co_await submit(op::sync{_fd, metadata});
+    const use of(*this, "sync");
+    const std::int32_t result = co_await submit(op::sync{of->fd, metadata});
     if (result < 0) {
-        _stopped = true;
-        throw error::from_errno("sync", _path, -result);
+        of->stopped = true;
+        throw error::from_errno("sync", of->path, -result);
     }
 }
 
 future<> file::allocate(std::uint64_t offset, std::uint64_t length) {
-    check_usable("allocate");
-    if (length == 0) {
-        co_return;  // fallocate refuses it
+    const use of(*this, "allocate");
+    if (length != 0) {  // which fallocate refuses
+        co_await submit_or_fail(op::allocate{of->fd, offset, length}, "allocate", of->path);
     }
-    co_await submit_or_fail(op::allocate{_fd, offset, length}, "allocate", _path);
 }
 
 future<> file::truncate(std::uint64_t size) {
-    check_usable("truncate");
-    co_await submit_or_fail(op::truncate{_fd, size}, "truncate", _path);
+    const use of(*this, "truncate");
+    co_await submit_or_fail(op::truncate{of->fd, size}, "truncate", of->path);
 }
 
 future<bool> file::lock() {
-    check_usable("lock");
-    const std::int32_t result = co_await submit(op::lock{_fd});
+    const use of(*this, "lock");
+    const std::int32_t result = co_await submit(op::lock{of->fd});
     if (result < 0 && result != -EWOULDBLOCK) {
-        throw error::from_errno("lock", _path, -result);
+        throw error::from_errno("lock", of->path, -result);
     }
     co_return result >= 0;
 }
 
 future<op::file_status> file::status() {
-    WEIR_ASSERT(is_open());
+    const use of(*this);
     op::file_status status;
-    co_await submit_or_fail(op::stat{.fd = _fd, .status = &status}, "stat", _path);
+    co_await submit_or_fail(op::stat{.fd = of->fd, .status = &status}, "stat", of->path);
     co_return status;
 }
 
@@ -183,11 +272,16 @@ future<std::uint64_t> file::size() {
 
 future<> file::close() {
     WEIR_ASSERT(is_open());
-    const bool stopped = _stopped;
-    std::string path = _path;
-    co_await submit_or_fail(op::close{std::exchange(_fd, -1)}, "close", path);
-    if (stopped) {
-        throw error("close", path + " (stopped by a failed sync)",
+    const file kept(_opened);  // until it is closed, whatever becomes of this
+    open_file& of = *_opened;
+    ++of.owners;
+    of.closing = true;
+    if (of.under_way != 0) {
+        co_await of.ended.get_future();
+    }
+    co_await submit_or_fail(op::close{std::exchange(of.fd, -1)}, "close", of.path);
+    if (of.stopped) {
+        throw error("close", of.path + " (stopped by a failed sync)",
                     std::error_code(EIO, std::generic_category()));
     }
 }

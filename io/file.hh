@@ -42,6 +42,11 @@ class aligned_buffer {
 /// An open file. Every failure names the operation and the path. A sync that failed, or a
 /// data_sync write that did, fails the file for good: the kernel may have dropped what it could
 /// not write, so a later success would lie. Close it, reopen it and read what is there.
+///
+/// It may be moved, closed or destroyed while operations are under way: its descriptor is closed
+/// when the last of them has ended, so that none ever meets another file under the same number.
+/// Large reads and writes go in pieces of budget_options::operation_bytes_max, and others have
+/// their turns between them.
 /// thread   one shard
 class file {
   public:
@@ -60,7 +65,8 @@ class file {
     /// An open file is closed in the background; close() tells how that went.
     ~file();
 
-    static future<file> open(std::string path, options how);
+    /// give_up  ends the wait for the other end of a FIFO; not null: outlives the call
+    static future<file> open(std::string path, options how, abort_source* give_up = nullptr);
 
     /// Reads up to `into.size()` bytes at `offset`; short only at the end of the file.
     /// give_up  once triggered, what still waits for its turn at the device never starts; not
@@ -69,6 +75,13 @@ class file {
     /// fails    with the reason of `give_up`, too
     future<std::size_t> read(std::uint64_t offset, std::span<std::byte> into,
                              abort_source* give_up = nullptr);
+    /// Reads what comes next where there are no offsets (op::file_status::by_position): in a pipe
+    /// or a terminal. One at a time. give_up  ends the wait for the next byte; not null: outlives
+    /// the call returns  the count, as soon as there is something; 0 at the end, or if `into` is
+    /// empty
+    future<std::size_t> read_next(std::span<std::byte> into, abort_source* give_up = nullptr);
+    /// Writes all of `from` where there are no offsets. One at a time.
+    future<> write_next(std::span<const std::byte> from, abort_source* give_up = nullptr);
     /// Writes all of `from` at `offset`, going on after short writes.
     /// give_up  as in read(); what was not written then is as it was, and the file goes on
     future<> write(std::uint64_t offset, std::span<const std::byte> from,
@@ -86,24 +99,29 @@ class file {
     future<bool> lock();
     future<std::uint64_t> size();
     future<op::file_status> status();
+    /// Waits for what is under way, then closes. Nothing may be started from here on (asserted).
     /// fails    with what the kernel said, or with the failure that stopped the file
     future<> close();
 
-    const std::string& path() const noexcept { return _path; }
-    bool is_open() const noexcept { return _fd >= 0; }
+    const std::string& path() const noexcept;
+    /// Until close() is called.
+    bool is_open() const noexcept;
+    /// Whether it was opened for direct I/O.
+    bool direct() const noexcept;
     /// Whether a failed sync has stopped this file.
-    bool stopped() const noexcept { return _stopped; }
+    bool stopped() const noexcept;
+    /// Operations that have begun and not ended.
+    unsigned under_way() const noexcept;
 
   private:
-    file(int fd, std::string path, const options& how) noexcept;
-    future<> write_all(std::uint64_t offset, std::span<iovec> from, abort_source* give_up);
-    void check_usable(const char* operation) const;
+    struct open_file;
+    class use;
 
-    int _fd = -1;
-    bool _direct = false;
-    bool _data_sync = false;
-    bool _stopped = false;
-    std::string _path;
+    explicit file(open_file* opened) noexcept : _opened(opened) {}
+    static future<> write_all(const use& of, std::uint64_t offset, std::span<iovec> from,
+                              abort_source* give_up);
+
+    open_file* _opened = nullptr;  // counted: the operations under way keep it, too
 };
 
 /// Makes the entries of a directory durable: after a create, rename or unlink in it.

@@ -43,6 +43,7 @@ struct close {
 struct file_status {
     std::uint64_t size = 0;
     bool is_directory = false;
+    bool by_position = true;  ///< it has offsets: a regular file, or a block device; no pipe
     std::uint32_t memory_alignment = 4096;  ///< of addresses for O_DIRECT
     std::uint32_t offset_alignment = 4096;  ///< of offsets and lengths for O_DIRECT
 };
@@ -116,8 +117,10 @@ struct list_directory {
 };
 
 /// Creates a stream socket, binds and listens: result is its descriptor. With port 0 the kernel
-/// picks one and writes it to `address`. SO_REUSEPORT is always set: each shard has a listener.
-/// TCP_NODELAY is set on whatever listens or connects, and what is accepted inherits it.
+/// picks one and writes it to `address`. The address is this process's alone, and each of its
+/// shards may have a listener there: -EADDRINUSE if another process has it, or either has one that
+/// takes in the other's, as a wildcard does. TCP_NODELAY is set on whatever listens or connects,
+/// and what is accepted inherits it.
 struct listen {
     sockaddr_storage* address;
     socklen_t address_length;
@@ -178,6 +181,15 @@ struct write_stream {
     std::uint32_t vector_count;
 };
 
+/// Asks where the position of a descriptor is that it has itself, or sets it: -ESPIPE if it has
+/// none (a pipe, a terminal, a connection). Never waits.
+struct position {
+    int fd;
+    bool set = false;
+    std::uint64_t* offset;
+    bool* appends = nullptr;  ///< told too, if not null: each write goes to the end (O_APPEND)
+};
+
 /// Ends one or both directions (SHUT_RD, SHUT_WR, SHUT_RDWR).
 struct shutdown {
     int fd;
@@ -199,7 +211,7 @@ using any_op = std::variant<op::nop, op::open, op::close, op::stat, op::read, op
                             op::allocate, op::truncate, op::lock, op::rename, op::unlink,
                             op::make_directory, op::list_directory, op::listen, op::accept,
                             op::connect, op::receive, op::receive_into, op::send, op::read_stream,
-                            op::write_stream, op::shutdown, op::socket_name>;
+                            op::write_stream, op::position, op::shutdown, op::socket_name>;
 
 /// Whether it is one of these.
 template <typename... Kinds>

@@ -16,6 +16,8 @@
 #include <weir/core/log.hh>
 #include <weir/core/topology.hh>
 #include <weir/io/budget_metrics.hh>
+#include <weir/io/listening.hh>
+#include <weir/io/standard_descriptors.hh>
 #include <weir/io/stop_signals.hh>
 #include <weir/io/system_clock.hh>
 #include <weir/io/uring_metrics.hh>
@@ -68,6 +70,7 @@ class runner {
     const application _program;
     thread_pool _pool;
     const cycle_counter _cycles;
+    listening_addresses _listening;
     host _host;
     std::vector<std::unique_ptr<uring>> _backends;
     std::barrier<> _together;
@@ -126,7 +129,7 @@ void runner::set_up(shard_id id) {
         pin_this_thread(_places[id].cpu);
         bind_memory_local();
     }
-    _backends[id] = make_uring(_options.uring, _pool, _cycles);
+    _backends[id] = make_uring(_options.uring, _pool, _cycles, &_listening);
     _host.add_shard(id, *_backends[id]);
 }
 
@@ -225,6 +228,7 @@ void runner::take_down(shard_id id) {
 }  // namespace
 
 int run(run_options options, application program) {
+    hold_standard_descriptors();
     return runner(std::move(options), std::move(program)).run();
 }
 

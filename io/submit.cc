@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/io/submit.hh>
 
+#include <cerrno>
 #include <string>
 #include <variant>
 
@@ -27,6 +28,34 @@ class one_shot final : public operation, public detail::pooled {
 
   private:
     promise<std::int32_t> _promise;
+};
+
+class cancellable_one_shot final : public operation,
+                                   public detail::pooled,
+                                   private abort_subscription {
+  public:
+    cancellable_one_shot(any_op what, abort_source& source) : operation(what) {
+        const bool subscribed = source.subscribe(*this);
+        WEIR_ASSERT(subscribed);
+    }
+    future<std::int32_t> result() noexcept { return _promise.get_future(); }
+    void complete(const completion& outcome) noexcept override {
+        if (_reason && outcome.result == -ECANCELED) {
+            _promise.set_failure(std::move(_reason));
+        } else {
+            _promise.set_value(outcome.result);
+        }
+        delete this;
+    }
+
+  private:
+    void on_abort(const std::exception_ptr& reason) noexcept override {
+        _reason = reason;
+        this_backend().cancel(*this);
+    }
+
+    promise<std::int32_t> _promise;
+    std::exception_ptr _reason;
 };
 
 class data_one_shot : public data_operation, public detail::pooled {
@@ -60,6 +89,13 @@ class abortable_one_shot final : public data_one_shot, private abort_subscriptio
     }
 };
 
+template <typename Operation>
+future<std::int32_t> start(Operation& started) {
+    future<std::int32_t> result = started.result();
+    this_backend().start(started);
+    return result;
+}
+
 future<std::int32_t> start_data(data_one_shot& started) {
     future<std::int32_t> result = started.result();
     this_backend().budget().start(started);
@@ -78,10 +114,10 @@ future<std::int32_t> submit(any_op what, abort_source* give_up) {
         return start_data(give_up != nullptr ? *new abortable_one_shot(what, *give_up)
                                              : *new data_one_shot(what));
     }
-    auto* started = new one_shot(what);
-    future<std::int32_t> result = started->result();
-    this_backend().start(*started);
-    return result;
+    if (give_up != nullptr) {
+        return start(*new cancellable_one_shot(what, *give_up));
+    }
+    return start(*new one_shot(what));
 }
 
 future<std::int32_t> submit_or_fail(any_op what, std::string_view operation,

@@ -17,8 +17,9 @@ inline backend& this_backend() noexcept {
 
 /// Starts an operation that completes once. What it points to must live until the future is
 /// settled.
-/// give_up  once triggered, a read or write that still waits for its turn (budget.hh) never
-///          starts; what has begun goes on to its end. Not null: outlives the operation
+/// give_up  once triggered, a read or write of a file that still waits for its turn (budget.hh)
+///          never starts, and what has begun goes on to its end; anything else is cancelled, if
+///          the kernel can. Not null: outlives the operation
 /// returns  the result as the system call has it: a count or descriptor, or -errno
 /// fails    only with the reason of `give_up`: then nothing of the operation was done
 /// cost     one block from the pool

@@ -43,13 +43,13 @@ void check_limits(const uring_options& options) {
 }  // namespace
 
 std::unique_ptr<uring> make_uring(const uring_options& options, thread_pool& pool,
-                                  const cycle_counter& cycles) {
+                                  const cycle_counter& cycles, listening_addresses* shared) {
     check_limits(options);
-    return std::make_unique<uring_backend>(options, pool, cycles);
+    return std::make_unique<uring_backend>(options, pool, cycles, shared);
 }
 
 uring_backend::uring_backend(const uring_options& options, thread_pool& pool,
-                             const cycle_counter& cycles)
+                             const cycle_counter& cycles, listening_addresses* shared)
     : uring(options.budget),
       client(pool),
       _options(options),
@@ -60,7 +60,9 @@ uring_backend::uring_backend(const uring_options& options, thread_pool& pool,
       _random_state(random_seed()),
       _ring(_options, _statistics),
       _files{{}, &_statistics.files_in_flight, options.files_in_flight},
-      _sockets{{}, &_statistics.sockets_in_flight, options.sockets_in_flight} {
+      _sockets{{}, &_statistics.sockets_in_flight, options.sockets_in_flight},
+      _own_listening(shared == nullptr ? std::make_unique<listening_addresses>() : nullptr),
+      _listening(shared == nullptr ? _own_listening.get() : shared) {
     _event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (_event < 0) {
         throw error::from_errno("create", "eventfd", errno);
@@ -212,11 +214,19 @@ std::uint64_t uring_backend::random() noexcept {
     return z ^ (z >> 31);
 }
 
+/// Some operations that a signal interrupts (an open that waits) let the kernel's own codes for "to
+/// be restarted" out.
+std::int32_t uring_backend::told(std::int32_t result) noexcept {
+    constexpr std::int32_t restart_first = 512, restart_last = 516;
+    return -result >= restart_first && -result <= restart_last ? -EINTR : result;
+}
+
 unsigned uring_backend::take(const ring_completion& entry) {
     const auto tag = static_cast<ring_tag>(entry.user_data & ring_tag_mask);
     if (tag == ring_tag{}) [[likely]] {
         // NOLINTNEXTLINE(performance-no-int-to-ptr): what the kernel was given, as it carries it
-        take_operation(*reinterpret_cast<operation*>(entry.user_data), entry);
+        take_operation(*reinterpret_cast<operation*>(entry.user_data),
+                       {entry.user_data, told(entry.result), entry.flags});
         return 1;
     }
     if (tag == ring_tag::event && (entry.flags & IORING_CQE_F_MORE) == 0) {

@@ -12,6 +12,8 @@
 
 namespace weir::io {
 
+class listening_addresses;
+
 struct uring_options {
     /// Submission entries; halved until locked memory allows them. A power of two.
     unsigned entries = 512;
@@ -82,8 +84,10 @@ class uring : public backend {
     using backend::backend;
 };
 
+/// shared   the addresses that its host's shards listen on; null: it is a host of one
 /// fails    weir::error that says why the kernel refuses and what to do
 std::unique_ptr<uring> make_uring(const uring_options& options, thread_pool& pool,
-                                  const cycle_counter& cycles);
+                                  const cycle_counter& cycles,
+                                  listening_addresses* shared = nullptr);
 
 }  // namespace weir::io

@@ -10,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include <weir/io/listening.hh>
 #include <weir/io/operation_list.hh>
 #include <weir/io/uring.hh>
 #include <weir/io/uring_buffers.hh>
@@ -23,7 +24,8 @@ namespace weir::io {
 /// sleep, wake), uring_operations.cc takes operations from start to completion.
 class uring_backend final : public uring, private thread_pool::client {
   public:
-    uring_backend(const uring_options& options, thread_pool& pool, const cycle_counter& cycles);
+    uring_backend(const uring_options& options, thread_pool& pool, const cycle_counter& cycles,
+                  listening_addresses* shared);
     ~uring_backend() override;
 
     instant now() noexcept override { return _clock.now(); }
@@ -72,6 +74,7 @@ class uring_backend final : public uring, private thread_pool::client {
     bool prepare_message(uring_backend& to) noexcept;
     void prepare_turn_end();
     unsigned take(const struct ring_completion& entry);
+    static std::int32_t told(std::int32_t result) noexcept;
     unsigned take_finished_calls();
     unsigned take_finished_operations();
 
@@ -80,6 +83,8 @@ class uring_backend final : public uring, private thread_pool::client {
     launched launch(operation& work);
     launched finish(operation& work, std::int32_t result) noexcept;
     launched call_in_pool(operation& work);
+    int listen(const op::listen& what) noexcept;
+    bool close_listener(int fd) noexcept;
     launched into_kernel(operation& work);
     void push_files() noexcept;
     bool send_cancel(operation& work) noexcept;
@@ -87,6 +92,8 @@ class uring_backend final : public uring, private thread_pool::client {
     void owe_cancels_again() noexcept;
     void take_operation(operation& work, const struct ring_completion& entry);
     void take_send(operation& work, const struct ring_completion& entry);
+    void take_open(operation& work, std::int32_t result);
+    void launch_again(operation& work);
     void leave_kernel(operation& work) noexcept;
     void take_status(operation& work, std::int32_t result);
     void deliver(operation& work, const completion& outcome) noexcept;
@@ -114,6 +121,9 @@ class uring_backend final : public uring, private thread_pool::client {
     line _sockets;
     std::vector<std::unique_ptr<struct ::statx>> _free_status;
     std::list<pooled_call> _pooled;
+    std::unique_ptr<listening_addresses> _own_listening;  // where no host has them
+    listening_addresses* const _listening;
+    std::vector<int> _listeners;  // descriptors of this shard's: few
 
     alignas(64) std::atomic<sleep> _sleep = sleep::awake;
 };

@@ -81,6 +81,9 @@ struct filler {
 
     void operator()(const op::open& what) {
         io_uring_prep_openat(entry, AT_FDCWD, what.path, open_flags(what), file_mode);
+        if (state.in_worker) {
+            io_uring_sqe_set_flags(entry, IOSQE_ASYNC);
+        }
     }
 
     void operator()(const op::close& what) {
@@ -226,6 +229,7 @@ struct filler {
     void operator()(const op::listen&) { WEIR_ASSERT(!"done at once"); }
     void operator()(const op::socket_name&) { WEIR_ASSERT(!"done at once"); }
     void operator()(const op::lock&) { WEIR_ASSERT(!"done at once"); }
+    void operator()(const op::position&) { WEIR_ASSERT(!"done at once"); }
 };
 
 /// A descriptor that is closed unless it is kept.
@@ -242,26 +246,6 @@ int result_or_close(int fd, int result) noexcept {
 
 void fill_entry(io_uring_sqe& entry, operation& work, kernel_ring& ring, unsigned zero_copy_bytes) {
     std::visit(filler{&entry, state_of(work), ring, zero_copy_bytes}, work.what);
-}
-
-int listen_now(const op::listen& what) noexcept {
-    auto* address = reinterpret_cast<sockaddr*>(what.address);
-    const int fd = ::socket(what.address->ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0) {
-        return -errno;
-    }
-    const int on = 1;
-    int result = setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    result = result != 0 ? result : setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
-    if (what.address->ss_family == AF_INET || what.address->ss_family == AF_INET6) {
-        // What is accepted inherits it.
-        result = result != 0 ? result : setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    }
-    result = result != 0 ? result : ::bind(fd, address, what.address_length);
-    result = result != 0 ? result : ::listen(fd, what.backlog);
-    socklen_t length = sizeof *what.address;
-    result = result != 0 ? result : getsockname(fd, address, &length);
-    return result_or_close(fd, result);
 }
 
 int socket_now(const op::connect& what) noexcept {
@@ -287,6 +271,25 @@ int socket_name_now(const op::socket_name& what) noexcept {
 
 int lock_now(const op::lock& what) noexcept {
     return flock(what.fd, LOCK_EX | LOCK_NB) == 0 ? 0 : -errno;
+}
+
+bool is_fifo_now(int fd) noexcept {
+    struct stat status;
+    return fstat(fd, &status) == 0 && S_ISFIFO(status.st_mode);
+}
+
+int position_now(const op::position& what) noexcept {
+    if (what.appends != nullptr) {
+        const int flags = fcntl(what.fd, F_GETFL);
+        *what.appends = flags >= 0 && (flags & O_APPEND) != 0;
+    }
+    const off_t result = what.set ? lseek(what.fd, static_cast<off_t>(*what.offset), SEEK_SET)
+                                  : lseek(what.fd, 0, SEEK_CUR);
+    if (result < 0) {
+        return -errno;
+    }
+    *what.offset = static_cast<std::uint64_t>(result);
+    return 0;
 }
 
 int list_directory_now(const op::list_directory& what) noexcept {

@@ -18,7 +18,9 @@ struct operation_state {
     bool cancel_owed = false;  ///< but no entry was free for it
     bool zero_copy = false;    ///< was sent without a copy
     bool copy = false;         ///< must be sent with a copy
-    /// connect: the socket; stat: where the kernel writes; else the result until it is delivered.
+    bool in_worker = false;    ///< open: by one of the kernel's threads, which may wait
+    /// connect: the socket; open: its first descriptor of a FIFO; stat: where the kernel writes;
+    /// else the result until it is delivered.
     std::int64_t value = -1;
 };
 
@@ -35,10 +37,12 @@ inline constexpr unsigned statx_direct_alignment = 0x2000;
 void fill_entry(io_uring_sqe& entry, operation& work, kernel_ring& ring, unsigned zero_copy_bytes);
 
 /// What a system call that can't block answers: its result or -errno.
-int listen_now(const op::listen& what) noexcept;
 int socket_now(const op::connect& what) noexcept;
 int socket_name_now(const op::socket_name& what) noexcept;
 int lock_now(const op::lock& what) noexcept;
+/// Whether a descriptor, just opened, is a FIFO's.
+bool is_fifo_now(int fd) noexcept;
+int position_now(const op::position& what) noexcept;
 
 /// These may block: for a pool thread.
 int list_directory_now(const op::list_directory& what) noexcept;

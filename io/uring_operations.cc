@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
+#include <new>
 #include <variant>
 
 #include <liburing.h>
@@ -8,6 +10,7 @@
 #include <unistd.h>
 
 #include <weir/core/assert.hh>
+#include <weir/core/error.hh>
 #include <weir/io/uring_backend.hh>
 #include <weir/io/uring_call.hh>
 #include <weir/io/uring_constants.hh>
@@ -71,7 +74,14 @@ void uring_backend::feed_lines() {
 
 uring_backend::launched uring_backend::launch(operation& work) {
     if (const auto* listening = as<op::listen>(work)) {
-        return finish(work, listen_now(*listening));
+        return finish(work, listen(*listening));
+    }
+    if (const auto* closing = as<op::close>(work);
+        closing != nullptr && close_listener(closing->fd)) {
+        return finish(work, 0);
+    }
+    if (const auto* position = as<op::position>(work)) {
+        return finish(work, position_now(*position));
     }
     if (const auto* name = as<op::socket_name>(work)) {
         return finish(work, socket_name_now(*name));
@@ -83,6 +93,24 @@ uring_backend::launched uring_backend::launch(operation& work) {
         return call_in_pool(work);
     }
     return into_kernel(work);
+}
+
+int uring_backend::listen(const op::listen& what) noexcept {
+    try {
+        _listeners.reserve(_listeners.size() + 1);
+    } catch (const std::bad_alloc&) {
+        return -ENOMEM;
+    }
+    const int fd = _listening->listen(what);
+    if (fd >= 0) {
+        _listeners.push_back(fd);
+    }
+    return fd;
+}
+
+/// returns  false if it is none
+bool uring_backend::close_listener(int fd) noexcept {
+    return std::erase(_listeners, fd) != 0 && _listening->close(fd);
 }
 
 uring_backend::launched uring_backend::finish(operation& work, std::int32_t result) noexcept {
@@ -103,11 +131,20 @@ unsigned uring_backend::take_finished_operations() {
 }
 
 uring_backend::launched uring_backend::call_in_pool(operation& work) {
-    auto& call = _pooled.emplace_back(*this, work);
-    call.place = std::prev(_pooled.end());
+    try {
+        auto& call = _pooled.emplace_back(*this, work);
+        call.place = std::prev(_pooled.end());
+    } catch (const std::bad_alloc&) {
+        return finish(work, -ENOMEM);
+    }
+    try {
+        client::submit(_pooled.back());
+    } catch (const error& failure) {  // not even one thread
+        _pooled.pop_back();
+        return finish(work, -failure.code().value());
+    }
     state_of(work).where = operation_state::in_pool;
     ++*line_of(work).in_flight;
-    client::submit(call);
     return launched::in_pool;
 }
 
@@ -143,14 +180,18 @@ uring_backend::launched uring_backend::into_kernel(operation& work) {
             return finish(work, result);
         }
     }
+    try {
+        if (as<op::stat>(work) && _free_status.empty()) {
+            _free_status.push_back(std::make_unique<struct ::statx>());
+        }
+    } catch (const std::bad_alloc&) {
+        return finish(work, -ENOMEM);
+    }
     io_uring_sqe* entry = _ring.next_entry();
     if (entry == nullptr) {
         return launched::no_entry;
     }
     if (as<op::stat>(work)) {
-        if (_free_status.empty()) {
-            _free_status.push_back(std::make_unique<struct ::statx>());
-        }
         state.value = reinterpret_cast<std::int64_t>(_free_status.back().release());
         _free_status.pop_back();
     }
@@ -181,7 +222,7 @@ void uring_backend::cancel(operation& work) {
     if (state.where == operation_state::in_line) {
         line_of(work).waiting.remove(work);
         --_statistics.waiting;
-        if (as<op::connect>(work) && state.value >= 0) {
+        if ((as<op::connect>(work) || as<op::open>(work)) && state.value >= 0) {
             ::close(static_cast<int>(state.value));
         }
         finish(work, -ECANCELED);
@@ -256,6 +297,9 @@ void uring_backend::take_operation(operation& work, const ring_completion& entry
     if (!outcome.more) {
         leave_kernel(work);
     }
+    if (as<op::open>(work)) {
+        return take_open(work, outcome.result);
+    }
     if (as<op::stat>(work)) {
         take_status(work, outcome.result);
     } else if (as<op::connect>(work)) {
@@ -288,12 +332,32 @@ void uring_backend::take_send(operation& work, const ring_completion& entry) {
     }
     if (state.zero_copy && (result == -ENOMEM || result == -ENOBUFS) && !state.cancelled) {
         state = {.copy = true};
-        if (launch(work) == launched::no_entry) {
-            state.where = operation_state::in_line;
-            _sockets.waiting.push_front(work);
-            ++_statistics.waiting;
-        }
-        return;
+        return launch_again(work);
+    }
+    deliver(work, {.result = result});
+}
+
+void uring_backend::launch_again(operation& work) {
+    if (launch(work) == launched::no_entry) {
+        state_of(work).where = operation_state::in_line;
+        line_of(work).waiting.push_front(work);
+        ++_statistics.waiting;
+    }
+}
+
+/// The kernel tries an open without waiting first, and so opens a FIFO that has no other end yet:
+/// its reader would find an end there, its writer none to write to (ENXIO). Such a file is opened
+/// again by a thread that waits, while the first descriptor keeps the other end from an end.
+void uring_backend::take_open(operation& work, std::int32_t result) {
+    auto& state = state_of(work);
+    const bool waits = std::get<op::open>(work.what).mode != op::access::read_write;
+    if (waits && !state.in_worker && !state.cancelled && !_stopping &&
+        (result == -ENXIO || (result >= 0 && is_fifo_now(result)))) {
+        state = {.in_worker = true, .value = std::max(result, -1)};
+        return launch_again(work);
+    }
+    if (state.in_worker && state.value >= 0) {
+        ::close(static_cast<int>(state.value));
     }
     deliver(work, {.result = result});
 }
@@ -307,6 +371,7 @@ void uring_backend::take_status(operation& work, std::int32_t result) {
     auto& status = *std::get<op::stat>(work.what).status;
     status.size = slot->stx_size;
     status.is_directory = S_ISDIR(slot->stx_mode);
+    status.by_position = S_ISREG(slot->stx_mode) || S_ISBLK(slot->stx_mode);
     // A file system that doesn't say takes what a device's sector and page ask for.
     const bool told =
         (slot->stx_mask & statx_direct_alignment) != 0 && slot->stx_dio_mem_align != 0;
@@ -325,7 +390,7 @@ void uring_backend::deliver(operation& work, const completion& outcome) noexcept
         return;
     }
     _statistics.abandoned += !outcome.more;
-    if (outcome.result >= 0 && yields_descriptor(work)) {
+    if (outcome.result >= 0 && yields_descriptor(work) && !close_listener(outcome.result)) {
         ::close(outcome.result);
     }
 }

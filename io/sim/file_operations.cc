@@ -102,6 +102,7 @@ void machine::run(const request_ref& asked, const op::stat& what) {
         }
         what.status->size = target->bytes.size();
         what.status->is_directory = target->is_directory;
+        what.status->by_position = !target->is_directory;
         what.status->memory_alignment = _disk.options().memory_alignment;
         what.status->offset_alignment = _disk.options().offset_alignment;
         asked->owner->answer(asked, 0);
@@ -373,6 +374,19 @@ void machine::run(const request_ref& asked, const op::lock& what) {
     }
 }
 
+void machine::run(const request_ref& asked, const op::position& what) {
+    descriptor* found = find(what.fd);
+    if (found == nullptr || !found->file) {
+        asked->owner->answer(asked, found == nullptr ? -EBADF : -ESPIPE);
+        return;
+    }
+    (what.set ? found->position : *what.offset) = what.set ? *what.offset : found->position;
+    if (what.appends != nullptr) {
+        *what.appends = false;
+    }
+    asked->owner->answer(asked, 0);
+}
+
 void machine::run(const request_ref& asked, const op::rename& what) {
     later(asked, _disk.options().buffered, 0,
           [this, asked, what] { asked->owner->answer(asked, _disk.rename(what.from, what.to)); });
@@ -433,7 +447,8 @@ void machine::run(const request_ref& asked, const Operation& what) {
 
 /// Whether the kernel turns it down before it does anything: -errno if so, else 0.
 int machine::refuses(const any_op& what) {
-    if (!holds_any<op::nop, op::close, op::sync, op::lock, op::shutdown, op::socket_name>(what) &&
+    if (!holds_any<op::nop, op::close, op::sync, op::lock, op::position, op::shutdown,
+                   op::socket_name>(what) &&
         _engine.faults.strikes(fault::no_memory)) {
         return -ENOMEM;
     }

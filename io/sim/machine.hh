@@ -28,6 +28,7 @@ struct descriptor {
     bool direct = false;
     bool data_sync = false;
     bool locked = false;
+    std::uint64_t position = 0;
 
     bool used() const noexcept { return file || socket; }
 };
@@ -93,6 +94,7 @@ class machine {
     void let_go(const socket_ref& held) { _network.let_go(held); }
 
     std::map<std::uint64_t, socket_ref>& sockets() noexcept { return _sockets; }
+    const std::map<std::uint64_t, socket_ref>& sockets() const noexcept { return _sockets; }
     std::uint16_t ephemeral_port();
 
   private:
@@ -131,6 +133,7 @@ class machine {
     void run(const request_ref& asked, const op::allocate& what);
     void run(const request_ref& asked, const op::truncate& what);
     void run(const request_ref& asked, const op::lock& what);
+    void run(const request_ref& asked, const op::position& what);
     void run(const request_ref& asked, const op::rename& what);
     void run(const request_ref& asked, const op::unlink& what);
     void run(const request_ref& asked, const op::make_directory& what);

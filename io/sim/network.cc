@@ -117,7 +117,7 @@ void network::listen(const request_ref& asked, machine& home) {
         address.sin_port = htons(home.ephemeral_port());
         std::memcpy(what.address, &address, sizeof(address));
     }
-    if (_occupied.contains({home.id(), ntohs(address.sin_port)})) {
+    if (_occupied.contains({home.id(), ntohs(address.sin_port)}) || overlaps(home, address)) {
         asked->owner->answer(asked, -EADDRINUSE);
         return;
     }
@@ -134,6 +134,18 @@ void network::listen(const request_ref& asked, machine& home) {
         forget(made);
     }
     asked->owner->answer(asked, fd);
+}
+
+/// Whether the host listens on the port already, on another address that takes in this one or that
+/// this one takes in. On the same address its listeners share.
+bool network::overlaps(const machine& home, const sockaddr_in& address) {
+    const std::uint32_t wanted = address.sin_addr.s_addr;
+    return std::ranges::any_of(home.sockets(), [&](const auto& entry) {
+        const socket& other = *entry.second;
+        const std::uint32_t taken = other.local.sin_addr.s_addr;
+        return other.listening && !other.closed && other.local.sin_port == address.sin_port &&
+               taken != wanted && (taken == htonl(INADDR_ANY) || wanted == htonl(INADDR_ANY));
+    });
 }
 
 std::vector<socket_ref> network::listeners(machine& home, const sockaddr_in& address) const {

@@ -60,6 +60,7 @@ class network {
     instant arrival(const machine& from, const machine& to);
     socket_ref make(machine& home);
     std::vector<socket_ref> listeners(machine& home, const sockaddr_in& address) const;
+    static bool overlaps(const machine& home, const sockaddr_in& address);
     machine* find(machine& from, const sockaddr_in& address) const;
 
     struct handshake {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -7,9 +8,16 @@
 #include <unistd.h>
 
 #include <weir/core/coroutine.hh>
+#include <weir/core/scope.hh>
+#include <weir/io/budget.hh>
 #include <weir/io/file.hh>
+#include <weir/io/run.hh>
+#include <weir/io/sim/replay.hh>
+#include <weir/io/submit.hh>
 
 using namespace weir;
+using namespace std::chrono_literals;
+namespace sim = io::sim;
 
 namespace {
 
@@ -23,6 +31,42 @@ io::file::options for_writing() {
 
 iovec part_of(std::string& text) {
     return {text.data(), text.size()};
+}
+
+/// Runs `body` on both, with a budget of its own, and a disk that cuts operations short.
+void with_budget(const io::budget_options& budget, const test::program& body) {
+    const auto options = [&](std::uint64_t) {
+        sim::world_options rough;
+        rough.backend.budget = budget;
+        rough.faults[sim::fault::short_read] = 100'000;
+        rough.faults[sim::fault::short_write] = 100'000;
+        rough.faults[sim::fault::interrupted] = 100'000;
+        return rough;
+    };
+    sim::explore(1, 10, options, [&](sim::world& world) {
+        sim::sim_host& host = world.add_host("tested", 1);
+        host.start(body);
+        REQUIRE(world.run_until([&] { return host.exited(); }, 600s));
+        REQUIRE(host.failure() == "");
+    });
+    io::run_options real;
+    real.placement.shards = 1;
+    real.pin = false;
+    real.handle_signals = false;
+    real.uring.budget = budget;
+    CHECK(io::run(real, body) == 0);
+}
+
+std::vector<std::byte> pattern(std::size_t size, unsigned seed = 1) {
+    std::vector<std::byte> bytes(size);
+    for (std::size_t i = 0; i < size; ++i) {
+        bytes[i] = static_cast<std::byte>((i * 2654435761U + seed) >> 13);
+    }
+    return bytes;
+}
+
+const io::budget& budget_here() {
+    return io::this_backend().budget();
 }
 
 }  // namespace
@@ -49,5 +93,118 @@ TEST_SUITE("io/file") {
             co_await tried.close();
             co_await io::unlink(path);
         });
+    }
+
+    TEST_CASE(
+        "a file that is closed while writes wait for their turn gets them, and no other does") {
+        // One operation fills the window: the others wait.
+        io::budget_options narrow;
+        narrow.window_min = narrow.window_max = 4096;
+        with_budget(narrow, [](host&) -> future<> {
+            const std::string path = path_of("closed"), other_path = path_of("other");
+            io::file written = co_await io::file::open(path, for_writing());
+            const auto bytes = pattern(5 * 8192);
+            std::vector<future<>> writes;
+            for (std::uint64_t i = 0; i < 5; ++i) {
+                writes.push_back(written.write(i * 8192, std::span(bytes).subspan(i * 8192, 8192)));
+            }
+            CHECK(budget_here().waiting() > 0);
+            CHECK(written.under_way() == 5);
+            future<> closed = written.close();
+            CHECK(!written.is_open());
+            io::file other = co_await io::file::open(other_path, for_writing());
+            co_await std::move(closed);
+            CHECK(written.under_way() == 0);
+            for (auto& each : writes) {
+                co_await std::move(each);
+            }
+            CHECK(co_await other.size() == 0);
+            co_await other.close();
+            io::file again = co_await io::file::open(path, {});
+            std::vector<std::byte> back(bytes.size() + 1);
+            CHECK(co_await again.read(0, back) == bytes.size());
+            back.pop_back();
+            CHECK(back == bytes);
+            co_await again.close();
+            co_await io::unlink(path);
+            co_await io::unlink(other_path);
+        });
+    }
+
+    TEST_CASE("a file may be moved, and destroyed, while operations are under way") {
+        io::budget_options narrow;
+        narrow.window_min = narrow.window_max = 4096;
+        with_budget(narrow, [](host&) -> future<> {
+            const std::string path = path_of("moved");
+            const auto bytes = pattern(3 * 8192);
+            std::vector<future<>> writes;
+            {
+                io::file first = co_await io::file::open(path, for_writing());
+                writes.push_back(first.write(0, std::span(bytes).first(8192)));
+                writes.push_back(first.write(8192, std::span(bytes).subspan(8192, 8192)));
+                io::file second = std::move(first);
+                writes.push_back(second.write(16384, std::span(bytes).subspan(16384)));
+                CHECK(second.under_way() == 3);
+            }
+            for (auto& each : writes) {
+                co_await std::move(each);
+            }
+            io::file again = co_await io::file::open(path, {});
+            CHECK(co_await again.size() == bytes.size());
+            co_await again.close();
+            co_await io::unlink(path);
+        });
+    }
+
+    TEST_CASE("large reads and writes go in pieces, and others have turns between them") {
+        io::budget_options small;
+        small.operation_bytes_max = 64 << 10;
+        small.direct_write_bytes_max = 128 << 10;
+        small.window_min = small.window_max = (64 << 10) + small.operation_cost;
+        with_budget(small, [](host&) -> future<> {
+            constexpr std::size_t size = 4 << 20;
+            const std::string path = path_of("large");
+            io::file whole = co_await io::file::open(path, for_writing());
+            auto bytes = pattern(size + 100);
+            const scheduling_group group = this_shard().context().group;
+            std::uint64_t most = 0;
+            unsigned others = 0;
+            bool ended = false;
+            const auto look_on = [&]() -> future<> {
+                std::byte one{};
+                while (!ended) {
+                    most = std::max(most, budget_here().in_flight());
+                    co_await whole.read(0, {&one, 1});
+                    ++others;
+                }
+            };
+            future<> looking = look_on();
+            const std::uint64_t before = budget_here().of(group).admitted;
+            std::vector<iovec> parts;
+            for (std::size_t at = 0; at < bytes.size(); at += 100'000) {
+                parts.push_back(
+                    {bytes.data() + at, std::min<std::size_t>(100'000, bytes.size() - at)});
+            }
+            co_await whole.write(0, parts);
+            std::vector<std::byte> back(bytes.size() + 1);
+            CHECK(co_await whole.read(0, back) == bytes.size());
+            ended = true;
+            co_await std::move(looking);
+            back.pop_back();
+            CHECK(back == bytes);
+            CHECK(budget_here().of(group).admitted - before >= 2 * size / (64 << 10));
+            CHECK(others > 2 * size / (64 << 10) / 2);  // a turn for each piece, or nearly
+            CHECK(most <= 2 * ((64 << 10) + (16 << 10)));
+            co_await whole.close();
+            co_await io::unlink(path);
+        });
+    }
+
+    TEST_CASE("limits of pieces that are none are refused") {
+        io::budget_options wrong;
+        for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{1000}, UINT64_MAX}) {
+            wrong.operation_bytes_max = bytes;
+            CHECK_THROWS_AS(wrong.check(), error);
+        }
     }
 }

@@ -1,14 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <fstream>
+#include <iterator>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <tests/support/both.hh>
 #include <unistd.h>
 
 #include <weir/core/coroutine.hh>
+#include <weir/io/budget.hh>
 #include <weir/io/stream.hh>
+#include <weir/io/submit.hh>
 
 using namespace weir;
 
@@ -66,6 +73,46 @@ future<> write_and_read(std::string path, std::size_t size, bool direct, io::str
     co_await io::unlink(path);
 }
 
+/// What the shard's reads and writes have asked for so far.
+struct asked {
+    std::uint64_t operations = 0;
+    std::uint64_t bytes = 0;
+};
+asked asked_so_far() {
+    const auto& counted = io::this_backend().budget().of(this_shard().context().group);
+    return {counted.admitted, counted.bytes};
+}
+
+future<std::string> read_all(io::input_stream& in) {
+    std::string all;
+    for (;;) {
+        const buffer part = co_await in.read();
+        if (part.empty()) {
+            co_return all;
+        }
+        all += part.text();
+    }
+}
+
+future<std::string> read_path(std::string path, std::uint64_t offset = 0,
+                              std::uint64_t length = io::input_stream::to_the_end) {
+    io::file source = co_await io::file::open(path, {});
+    io::input_stream in(source, offset, length);
+    std::string all = co_await read_all(in);
+    co_await in.close();
+    co_await source.close();
+    co_return all;
+}
+
+/// Numbers, a line each, as seq prints them.
+std::string numbers(unsigned count) {
+    std::string all;
+    for (unsigned i = 1; i <= count; ++i) {
+        all += std::to_string(i) + '\n';
+    }
+    return all;
+}
+
 std::string path_of(const char* name) {
     return name + std::to_string(::getpid());
 }
@@ -121,6 +168,200 @@ TEST_SUITE("io/stream") {
             co_await in.close();
             co_await source.close();
             co_await io::unlink(path);
+        });
+    }
+
+    TEST_CASE("a stream asks for what is there, once, and for no more than its range") {
+        // No faults: what is short is asked again.
+        test::on_kernel([](host&) -> future<> {
+            const std::string path = path_of("small");
+            for (const bool direct : {false, true}) {
+                io::file tried = co_await io::file::open(path, for_writing(direct));
+                io::output_stream out(tried, 0, {.buffer_bytes = 8192});
+                co_await out.write(bytes_from(0, 100'000));
+                co_await out.close();
+                struct one {
+                    std::uint64_t offset, length, bytes, operations;
+                };
+                const std::uint64_t rest = io::input_stream::to_the_end;
+                const one ranges[] = {{0, 5, 5, 1},
+                                      {4096, 5, 5, 1},
+                                      {98'304, rest, 1'696, 1},
+                                      {0, 0, 0, 0},
+                                      {98'304, 50'000, 1'696, 1},
+                                      {102'400, rest, 0, 0},
+                                      {0, 70'000, 70'000, 2},
+                                      {0, rest, 100'000, 2}};
+                for (const one& each : ranges) {
+                    const asked before = asked_so_far();
+                    io::input_stream in(tried, each.offset, each.length,
+                                        {.buffer_bytes = 64 << 10});
+                    const std::string got = co_await read_all(in);
+                    co_await in.close();
+                    CAPTURE(each.offset);
+                    CAPTURE(each.length);
+                    const auto expected = bytes_from(each.offset, each.bytes);
+                    CHECK(got.size() == each.bytes);
+                    CHECK(std::ranges::equal(std::as_bytes(std::span(got)), expected));
+                    const std::uint64_t unit = direct ? 4096 : 1;
+                    const asked after = asked_so_far();
+                    CHECK(after.operations - before.operations == each.operations);
+                    CHECK(after.bytes - before.bytes == (each.bytes + unit - 1) / unit * unit);
+                }
+                co_await tried.close();
+            }
+            co_await io::unlink(path);
+        });
+    }
+
+    TEST_CASE("reading ahead begins with one buffer and grows while the reader goes on") {
+        test::on_kernel([](host&) -> future<> {
+            const std::string path = path_of("grows");
+            io::file source = co_await io::file::open(path, for_writing(false));
+            co_await source.write(0, bytes_from(0, 1 << 20));
+            const asked before = asked_so_far();
+            const auto asked_by_now = [&] { return asked_so_far().operations - before.operations; };
+            io::input_stream in(source, 0, {.buffer_bytes = 4096, .depth = 8});
+            co_await in.read();
+            CHECK(asked_by_now() == 3);  // the first, and two ahead
+            co_await in.read();
+            CHECK(asked_by_now() == 6);
+            co_await in.read();
+            co_await in.read();
+            CHECK(asked_by_now() == 12);
+            co_await in.close();
+            co_await source.close();
+            co_await io::unlink(path);
+        });
+    }
+
+    TEST_CASE("a file that ends before its stream is read to its end") {
+        test::on_both([](host&) -> future<> {
+            const std::string path = path_of("cut");
+            io::file source = co_await io::file::open(path, for_writing(false));
+            co_await source.write(0, bytes_from(0, 40'000));
+            io::input_stream in(source, 0, {.buffer_bytes = 4096, .depth = 2});
+            CHECK((co_await in.read()).size() == 4096);
+            co_await source.truncate(5'000);
+            std::size_t rest = 0;
+            for (;;) {
+                const buffer part = co_await in.read();
+                if (part.empty()) {
+                    break;
+                }
+                rest += part.size();
+            }
+            CHECK(rest >= 5'000 - 4'096);
+            CHECK(rest <= 40'000 - 4'096);
+            co_await in.close();
+            co_await source.close();
+            co_await io::unlink(path);
+        });
+    }
+
+    TEST_CASE("a FIFO is read and written in its order, and a stream waits for its writer") {
+        const std::string path = path_of("fifo");
+        const std::string text = numbers(60'000);
+        for (const bool streams_write : {false, true}) {
+            ::unlink(path.c_str());
+            REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+            std::string seen;
+            std::thread peer([&] {
+                if (streams_write) {
+                    std::ifstream from(path, std::ios::binary);
+                    seen.assign(std::istreambuf_iterator<char>(from), {});
+                    return;
+                }
+                const int fd = ::open(path.c_str(), O_WRONLY);
+                for (std::size_t at = 0; at < text.size();) {
+                    const std::size_t some =
+                        std::min<std::size_t>(1 + at % 5'000, text.size() - at);
+                    const auto written = ::write(fd, text.data() + at, some);
+                    at += written > 0 ? static_cast<std::size_t>(written) : text.size();
+                }
+                ::close(fd);
+            });
+            test::on_kernel([&](host&) -> future<> {
+                if (!streams_write) {
+                    seen = co_await read_path(path);
+                    co_return;
+                }
+                io::file to = co_await io::file::open(path, {.mode = io::op::access::write});
+                io::output_stream out(to, 0, {.buffer_bytes = 4096, .depth = 4});
+                for (std::size_t at = 0; at < text.size(); at += 777) {
+                    co_await out.write(
+                        std::as_bytes(std::span(text))
+                            .subspan(at, std::min<std::size_t>(777, text.size() - at)));
+                }
+                co_await out.close();
+                co_await to.close();
+            });
+            peer.join();
+            CHECK(seen == text);
+            ::unlink(path.c_str());
+        }
+    }
+
+    TEST_CASE("a stream of a silent FIFO, and its opening, end when asked to") {
+        const std::string path = path_of("silent");
+        ::unlink(path.c_str());
+        REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+        test::on_kernel([&](host&) -> future<> {
+            abort_source give_up;
+            future<io::file> opening = io::file::open(path, {}, &give_up);
+            for (int i = 0; i < 100; ++i) {
+                co_await io::submit(io::op::nop{});
+            }
+            CHECK(!opening.available());
+            give_up.request();
+            bool refused = false;
+            try {
+                co_await std::move(opening);
+            } catch (const error& e) {
+                refused = e.is(errc::aborted);
+                CAPTURE(e.what());
+                CHECK(refused);
+            }
+            CHECK(refused);
+
+            io::file source = co_await io::file::open(path, {.mode = io::op::access::read_write});
+            io::input_stream in(source);
+            future<buffer> reading = in.read();
+            for (int i = 0; i < 100; ++i) {
+                co_await io::submit(io::op::nop{});
+            }
+            CHECK(!reading.available());
+            in.stop();
+            CHECK((co_await std::move(reading)).empty());
+            co_await in.close();
+            co_await source.close();
+        });
+        ::unlink(path.c_str());
+    }
+
+    TEST_CASE("files of /proc, devices and directories are read as what they are") {
+        test::on_kernel([](host&) -> future<> {
+            for (const char* path : {"/proc/version", "/proc/filesystems", "/proc/kallsyms",
+                                     "/sys/kernel/mm/transparent_hugepage/enabled", "/dev/null"}) {
+                std::ifstream from(path, std::ios::binary);
+                if (!from) {
+                    continue;
+                }
+                const std::string expected(std::istreambuf_iterator<char>(from), {});
+                const asked before = asked_so_far();
+                const std::string got = co_await read_path(path);
+                CAPTURE(path);
+                CHECK((got == expected));
+                CHECK(asked_so_far().operations - before.operations <= 10 + expected.size() / 2000);
+            }
+            CHECK(co_await read_path("/dev/zero", 0, 300'000) == std::string(300'000, '\0'));
+            bool refused = false;
+            try {
+                co_await read_path("/");
+            } catch (const error& e) {
+                refused = e.is_errno(EISDIR);
+            }
+            CHECK(refused);
         });
     }
 }
