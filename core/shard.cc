@@ -144,6 +144,7 @@ void shard::run_one(task& next) noexcept {
     _running = &next;
     _context = next.context();
     _inline_runs = 0;
+    _hurried = 0;
     next.run();
     _running = nullptr;
 }

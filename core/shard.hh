@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <csignal>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -101,6 +102,13 @@ class shard {
         return look_at_clock(rung);
     }
 
+    /// Asks the running task to end its loops soon: it has run for very long.
+    /// thread   the shard's, in a signal's handler too
+    void hurry() noexcept { _hurried = 1; }
+    /// Whether it was asked: for loops in which need_preempt() would cost too much.
+    /// cost     a load
+    bool hurried() const noexcept { return _hurried != 0; }
+
     /// What tasks created now inherit.
     const task_context& context() const noexcept { return _context; }
     void set_context(task_context context) noexcept { _context = context; }
@@ -158,6 +166,7 @@ class shard {
     // Read by need_preempt(): together.
     int _countdown = checks_per_look;
     unsigned _inline_runs = 0;
+    volatile std::sig_atomic_t _hurried = 0;  // since the running task began
     task_context _context;
     std::uint32_t _completions_mask;
     const std::atomic<std::uint32_t>* _completions_word;

@@ -83,6 +83,7 @@ void stall_watch::look() noexcept {
     const duration cpu = thread_cpu_time();
     const instant now = monotonic_now();
     const duration used = cpu - _last_cpu;
+    _watched.hurry();
     const std::uint64_t turn = _watched.counters().turns;
     if (turn != _turn) {
         _turn = turn;

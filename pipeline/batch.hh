@@ -6,6 +6,7 @@
 #include <memory>
 #include <type_traits>
 
+#include <weir/core/shard.hh>
 #include <weir/pipeline/element.hh>
 
 // How kernels go through a batch: in loops that the compiler can see through.
@@ -37,10 +38,32 @@ class at_hand<T, false> {
     T& _home;
 };
 
+/// So many elements pass between two looks at whether a batch takes too long: a loop that looks
+/// for each one is slower where they take a nanosecond.
+inline constexpr std::size_t looks_apart = 4;
+
+/// Calls `visit(i)` for 0..n-1, or for fewer if that takes very long.
+/// returns  how many
+template <typename Visit>
+std::size_t for_a_while(std::size_t n, const Visit& visit) {
+    const weir::shard& here = this_shard();
+    for (std::size_t i = 0; i < n;) {
+        const std::size_t end = std::min(i + looks_apart, n);
+        for (; i < end; ++i) {
+            visit(i);
+        }
+        if (here.hurried()) [[unlikely]] {
+            return i;
+        }
+    }
+    return n;
+}
+
 /// Calls `visit(i, element)` for the first `n` elements of a batch, in order: in a loop of its own
 /// for elements that lie side by side, as they mostly do.
+/// returns  how many: fewer if they take very long
 template <typename T, typename Visit>
-void for_each_element(const lane* in, std::size_t n, Visit visit) {
+std::size_t for_each_element(const lane* in, std::size_t n, Visit visit) {
     // Copies, so that the compiler knows that no element lies there.
     std::array<lane, shape<T>::columns> lanes;
     std::array<dense_lane, shape<T>::columns> dense;
@@ -52,14 +75,9 @@ void for_each_element(const lane* in, std::size_t n, Visit visit) {
                        in[column].stride == column_types<T>[column].size;
     }
     if (side_by_side) {
-        for (std::size_t i = 0; i < n; ++i) {
-            visit(i, shape<T>::load(dense.data(), i));
-        }
-    } else {
-        for (std::size_t i = 0; i < n; ++i) {
-            visit(i, shape<T>::load(lanes.data(), i));
-        }
+        return for_a_while(n, [&](std::size_t i) { visit(i, shape<T>::load(dense.data(), i)); });
     }
+    return for_a_while(n, [&](std::size_t i) { visit(i, shape<T>::load(lanes.data(), i)); });
 }
 
 /// The slots of a batch of results.

@@ -11,6 +11,24 @@
 
 namespace weir::pipeline {
 
+namespace {
+
+/// What is made meanwhile begins in a group and at depth 0, whatever led to it.
+class as_of_its_own {
+  public:
+    explicit as_of_its_own(scheduling_group group) : _before(this_shard().context()) {
+        this_shard().set_context({group, 0});
+    }
+    as_of_its_own(const as_of_its_own&) = delete;
+    as_of_its_own& operator=(const as_of_its_own&) = delete;
+    ~as_of_its_own() { this_shard().set_context(_before); }
+
+  private:
+    const task_context _before;
+};
+
+}  // namespace
+
 /// The stages and rings of one shard. Made, used and destroyed there.
 class deployment::part final : bell_listener {
   public:
@@ -32,6 +50,7 @@ class deployment::part final : bell_listener {
         });
     }
     void make_stages(const std::vector<output*>& rings) {
+        const as_of_its_own inherited(*_plan.options.group);
         for_own([&](unsigned index, const stage_plan& planned) {
             const view_context context{
                 [&rings](unsigned stage) -> output& { return *rings[stage]; },
@@ -350,6 +369,8 @@ future<std::vector<stage_sample>> deployment::ask_parts(std::size_t elements) {
 }
 
 future<std::unique_ptr<deployment>> deploy(program what, deploy_options options) {
+    options.where.base = options.where.base.value_or(this_shard().id());
+    options.group = options.group.value_or(this_shard().context().group);
     plan laid = lay_out(std::move(what), std::move(options), this_host().shard_count());
     laid.cpus = this_host().options().cpus;
     std::unique_ptr<deployment> made(new deployment(std::move(laid)));

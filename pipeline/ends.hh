@@ -71,11 +71,15 @@ class pulling_source final : public source {
         at_hand own(done);
         const slots<T> to(out);
         source_step& count = *own;
+        const weir::shard& here = this_shard();
         while (count.produced < room && !count.ended) {
             count.ended = !(*pull)([&](auto&& element) {
                 to.store(count.produced, kept<T>(std::forward<decltype(element)>(element)));
                 ++count.produced;
             });
+            if (here.hurried()) [[unlikely]] {
+                break;
+            }
         }
     }
 
@@ -90,9 +94,8 @@ class calling_sink final : public sink {
 
     std::size_t take(const lane* in, std::size_t n) override {
         at_hand function(_function);
-        for_each_element<T>(in, n,
-                            [&](std::size_t, const ref<T>& element) { (*function)(element); });
-        return n;
+        return for_each_element<T>(
+            in, n, [&](std::size_t, const ref<T>& element) { (*function)(element); });
     }
 
   private:
@@ -112,6 +115,7 @@ class visible_loop final : public program_loop {
             at_hand pull(_pull);
             at_hand step(_step);
             at_hand function(_function);
+            const weir::shard& here = this_shard();
             while (elements < most) {
                 if (!(*pull)([&](auto&& element) {
                         (*step)(seen<A>(element),
@@ -120,6 +124,9 @@ class visible_loop final : public program_loop {
                     return {elements, true, nullptr};
                 }
                 ++elements;
+                if (here.hurried()) [[unlikely]] {
+                    break;
+                }
             }
         } catch (...) {
             return {elements, false, std::current_exception()};

@@ -34,7 +34,7 @@ class step_kernel final : public kernel {
         try {
             at_hand step(_step);
             const slots<B> to(out);
-            for_each_element<A>(in, n, [&](std::size_t i, const ref<A>& element) {
+            n = for_each_element<A>(in, n, [&](std::size_t i, const ref<A>& element) {
                 (*step)(element, [&](auto&& result) {
                     to.store(produced, kept<B>(std::forward<decltype(result)>(result)));
                     ++produced;
@@ -109,9 +109,17 @@ class flat_map_kernel final : public kernel {
                     }
                     shape<B>::store(out, done.produced, taken_out<range>(*_next));
                     ++done.produced;
+                    if (this_shard().hurried()) [[unlikely]] {
+                        ++*_next;
+                        return done;
+                    }
                 }
                 _next.reset();
                 _range.reset();
+                if (this_shard().hurried()) [[unlikely]] {
+                    ++done.consumed;
+                    break;
+                }
             }
         } catch (...) {
             done.failure = std::current_exception();

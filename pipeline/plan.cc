@@ -168,7 +168,7 @@ class planner {
             return _number < where.shards.size() ? where.shards[_number] : 0;  // see check_list()
         }
         const unsigned step = where.how == placement::policy::pack ? copy : turn;
-        return (where.base + step) % _shards;
+        return (where.base.value_or(0) + step) % _shards;
     }
 
     stream_ptr add(stage_plan added, unsigned turn) {
@@ -446,14 +446,21 @@ void visit_rings(const stream& read, const std::function<void(const stream&)>& v
     }
 }
 
-plan lay_out(program what, deploy_options options, unsigned shards) {
-    if (options.capacity == 0 || options.capacity > max_capacity || options.batch == 0 ||
-        options.batch > max_batch || options.where.base >= shards) {
-        throw error("deploy",
-                    fmt::format("capacity {}, batch {}, base shard {} of {}", options.capacity,
-                                options.batch, options.where.base, shards),
+namespace {
+
+void check_option(std::string_view name, std::size_t value, std::size_t least, std::size_t most) {
+    if (value < least || value > most) {
+        throw error("deploy", fmt::format("{} {}, not {} to {}", name, value, least, most),
                     errc::malformed);
     }
+}
+
+}  // namespace
+
+plan lay_out(program what, deploy_options options, unsigned shards) {
+    check_option("capacity", options.capacity, 1, max_capacity);
+    check_option("batch", options.batch, 1, max_batch);
+    check_option("base shard", options.where.base.value_or(0), 0, shards - 1);
     plan laid{std::move(what), std::move(options), {}};
     planner(laid, shards).lay_all();
     return laid;

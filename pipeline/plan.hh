@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,7 @@ struct placement {
         listed,  ///< stage s goes to shards[s]; balance() makes such a list of what was measured
     };
     policy how = policy::spread;
-    shard_id base = 0;
+    std::optional<shard_id> base{};  ///< unset: the shard that deploys
     /// For `listed`: one for each stage before any fuse, in the order in which they are laid.
     std::vector<shard_id> shards{};
     /// Stages and groups by name, before all else: "group/stage", "stage", "group", and of those
@@ -36,7 +37,10 @@ struct deploy_options {
     std::size_t batch = max_batch;
     /// Looks for elements in vain before a stage waits for a bell. More is faster and busier.
     unsigned polls = 200;
-    bool fuse = true;     ///< neighbours on a shard become one stage, a program one loop
+    bool fuse = true;  ///< neighbours on a shard become one stage, a program one loop
+    /// Of the stages, and of what their functions begin; unset: that of who deploys. Nothing else
+    /// is inherited: their calls begin at depth 0, however deep those are that led to deploy().
+    std::optional<scheduling_group> group{};
     bool paused = false;  ///< the source gives nothing before deployment::resume()
 };
 

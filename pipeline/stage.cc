@@ -15,7 +15,8 @@ stage::stage(const stage_plan& planned, const deploy_options& options)
       _batch(std::min(options.batch, first_batch)),
       _batch_most(options.batch),
       _polls_max(options.polls),
-      _arrival(*this) {}
+      _arrival(*this),
+      _next_turn(*this) {}
 
 stage::~stage() = default;
 
@@ -91,7 +92,9 @@ void stage::work() noexcept {
     bool news = false;  // that neighbours were not told
     progress last = progress::moved;
     unsigned batches = 0;
-    const bool timed = _counters.batches < tuned_at_first || _counters.runs % tuned_runs == 0;
+    const bool timed =
+        _slow || _counters.batches < tuned_at_first || _counters.runs % tuned_runs == 0;
+    _very_slow = false;
     const instant began = timed ? this_shard().outside().now() : instant{};
     while (last == progress::moved) {
         last = step();
@@ -102,6 +105,11 @@ void stage::work() noexcept {
             if (!news) {
                 tell_neighbours();
             }
+        }
+        if (this_shard().hurried()) [[unlikely]] {
+            _slow = true;
+            _batch = 1;
+            break;
         }
         if (need_preempt() || batches == (timed ? 1 : batches_in_a_row)) {
             break;
@@ -114,6 +122,10 @@ void stage::work() noexcept {
     if (news) {
         tell_neighbours();
     }
+    if (_very_slow && moved) {
+        // What wakes the neighbours would leave with the end of the turn.
+        this_shard().outside().submit();
+    }
     if (moved || news) {
         _polls = 0;
         _announced = false;
@@ -125,8 +137,8 @@ void stage::work() noexcept {
         }
         clear_up();
     } else if (last == progress::moved || need_preempt() || ++_polls <= _polls_max) {
-        // A view that stopped looking because of need_preempt() may have more: come back.
-        this_shard().make_ready(*this);
+        // A view that stopped looking because of need_preempt() may have more.
+        come_back();
     } else if (!std::exchange(_announced, true) && !_remote.empty()) {
         for (const remote_shard& each : _remote) {
             each.ours->wait();
@@ -144,6 +156,25 @@ void stage::tune_batch(duration took, bool more) noexcept {
         const auto times = static_cast<std::size_t>(took / batch_max) + 1;
         _batch = std::max<std::size_t>(_batch / times, 1);
     }
+    _slow = took > batch_max;
+    _very_slow = took > turn_max;
+}
+
+// A stage that is always ready would have one turn of its shard after the other, and each would
+// last as long as many elements: timers, completions and calls come between two.
+void stage::come_back() noexcept {
+    if (_very_slow) {
+        try {
+            _next_turn.arm(this_shard().now());
+            return;
+        } catch (const std::bad_alloc&) {
+        }
+    }
+    this_shard().make_ready(*this);
+}
+
+void stage::next_turn::fire() noexcept {
+    this_shard().make_ready(_of);
 }
 
 // Whether views gave elements back since neighbours were told, perhaps without the stage.

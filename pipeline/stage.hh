@@ -10,6 +10,7 @@
 
 #include <weir/core/future.hh>
 #include <weir/core/task.hh>
+#include <weir/core/timer.hh>
 #include <weir/pipeline/kernel.hh>
 #include <weir/pipeline/output.hh>
 #include <weir/pipeline/plan.hh>
@@ -148,12 +149,15 @@ class stage : public task {
     static constexpr duration batch_min = std::chrono::microseconds(4);
     static constexpr duration batch_max = std::chrono::microseconds(32);
 
-    // Small at first: nobody knows yet how long an element takes.
-    static constexpr std::size_t first_batch = 8;
-    // The clock costs time: the first batches are timed, then one run in so many,
-    // of one batch.
+    // Nobody knows yet how long an element takes.
+    static constexpr std::size_t first_batch = 1;
+    // The clock costs time: the first batches are timed, then one run in so many, of one batch;
+    // but each one where the last took too long.
     static constexpr unsigned tuned_at_first = 16;
     static constexpr unsigned tuned_runs = 8;
+    // After one that took so long the others of the shard have their turn, timers and completions
+    // too, before the stage has another.
+    static constexpr duration turn_max = std::chrono::microseconds(500);
 
     struct remote_shard {
         shard_id shard;
@@ -171,7 +175,18 @@ class stage : public task {
         stage& _of;
     };
 
+    /// Another turn of the shard, not of the scheduler.
+    class next_turn final : public timer {
+      public:
+        explicit next_turn(stage& of) noexcept : _of(of) {}
+
+      private:
+        void fire() noexcept override;
+        stage& _of;
+    };
+
     void run() noexcept final;
+    void come_back() noexcept;
     void run_timed() noexcept;
     void look_at_awaited() noexcept;
     void clear_up() noexcept;
@@ -187,6 +202,8 @@ class stage : public task {
     unsigned _polls = 0;
     unsigned _runs_to_time = 0;
     bool _announced = false;  // that it waits; then it looks once more
+    bool _slow = false;       // the last batch that was timed took too long
+    bool _very_slow = false;  // it took the whole turn
     bool _idle = false;
     bool _over = false;
     std::vector<stage*> _local;
@@ -194,6 +211,7 @@ class stage : public task {
     std::vector<ring_view*> _leaves;
     promise<> _ended;  // for who waits
     arrival _arrival;
+    next_turn _next_turn;
     future<> _awaited;
 };
 

@@ -7,10 +7,16 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/fiber.hh>
+#include <weir/core/shard.hh>
 #include <weir/io/sim/machine.hh>
 #include <weir/io/sim/memory.hh>
 
 namespace weir::io::sim {
+
+namespace {
+/// A turn that takes longer is asked to end, as the kernel's timer does there.
+constexpr duration patience = std::chrono::milliseconds(1);
+}  // namespace
 
 shard_backend::shard_backend(engine& shared, machine& home, unsigned shard)
     : backend(shared.options.backend.budget),
@@ -30,6 +36,9 @@ shard_backend::~shard_backend() = default;
 
 instant shard_backend::now() noexcept {
     _spent += duration(20);  // looking takes time, too
+    if (_spent > patience && on_a_shard()) {
+        this_shard().hurry();
+    }
     return _home.clock().local(_engine.now() + _spent);
 }
 
