@@ -30,6 +30,8 @@ class shard::shard_metrics {
               counted.failures_ignored);
         gauge("weir_asleep_seconds", "Time asleep so far.",
               [&counted] { return std::chrono::duration<double>(counted.asleep).count(); });
+        gauge("weir_absent_seconds", "Time that the shard was not there when a turn was due.",
+              [&counted] { return std::chrono::duration<double>(counted.absent).count(); });
         gauge("weir_ready_tasks", "Tasks in line.",
               [&of] { return static_cast<double>(of._scheduler.ready_count()); });
         gauge("weir_armed_timers", "Timers armed.",
@@ -68,6 +70,7 @@ shard::shard(host& owner, shard_id id, poller& outside, const shard_options& opt
       _id(id),
       _options(options),
       _now(outside.now()),
+      _expected(_now),
       _scheduler(outside),
       _pool(options.pool_cache_bytes),
       _spin(options.spin_max),
@@ -92,12 +95,15 @@ instant shard::turn() {
     expire();
     run_tasks();
     publish();
-    return submit();
+    return _expected = submit();
 }
 
 void shard::read_clock() {
     ++_counters.turns;
     _now = _outside.now();
+    if (_now - absence_min > _expected) [[unlikely]] {
+        _counters.absent += _now - absence_min - _expected;
+    }
     _outside.begin_slice();
 }
 

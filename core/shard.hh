@@ -46,6 +46,9 @@ struct shard_counters {
     std::uint64_t timers_expired = 0;
     std::uint64_t failures_ignored = 0;  ///< failed futures that nobody looked at
     duration asleep{};
+    /// Not there when a turn was due, beyond absence_min each time: the process was stopped, the
+    /// machine was suspended, or a task kept the shard.
+    duration absent{};
 };
 
 /// One core's world: a run queue, timers, memory, one end of every ring. Everything on it runs
@@ -138,6 +141,7 @@ class shard {
     void report_ignored(const std::exception_ptr& failure) noexcept;
 
     static constexpr unsigned inline_limit = 16;
+    static constexpr duration absence_min = std::chrono::milliseconds(100);
     static constexpr int checks_per_look = 32;
 
   private:
@@ -176,6 +180,7 @@ class shard {
     const shard_id _id;
     const shard_options _options;
     instant _now;
+    instant _expected;  // the next turn
     task* _running = nullptr;
     weir::scheduler _scheduler;
     timer_heap _timers;

@@ -163,6 +163,7 @@ void connection::arrived(received&& data) {
 
 void connection::deliver(received&& data) {
     _machinery->receive_patience.end();
+    _late = false;
     _waiting.set_value(std::move(data));
 }
 
@@ -179,15 +180,35 @@ void connection::ended(std::int32_t error_number) {
     }
 }
 
+// The time is up. But bytes may lie in the socket at which nobody has looked: what the receive
+// comes to when it is taken back decides.
 void connection::receive_late() noexcept {
-    if (awaited()) {
+    if (!awaited()) {
+        return;
+    }
+    if (_machinery->receiving) {
+        _late = true;
+        _machinery->cancel_receive();
+    } else {
         deliver(received(received::status::timed_out));
     }
 }
 
 void connection::receive_stopped() {
-    if (!_machinery->receiving && awaited()) {
-        start_receive();
+    const bool late = std::exchange(_late, false);
+    if (_machinery->receiving) {  // into memory of our own now
+        _late = late;
+        if (late || _ending) {
+            _machinery->cancel_receive();
+        }
+    } else if (_ending) {
+        ended(0);
+    } else if (awaited()) {
+        if (late) {
+            deliver(received(received::status::timed_out));
+        } else {
+            start_receive();
+        }
     }
 }
 
@@ -226,13 +247,39 @@ future<> connection::shutdown_send() {
     return io::submit(io::op::shutdown{_machinery->fd, SHUT_WR}).then([](std::int32_t) {});
 }
 
+// A receive that runs is taken back, and the socket stays open for linger(). One that doesn't run
+// may have left bytes in the socket, which are to be taken first: the kernel tells us then.
 void connection::shutdown_receive() noexcept {
-    if (!closed() && !_machinery->aborted) {
+    if (closed() || _machinery->aborted || _end || _lingering) {
+        return;
+    }
+    if (_machinery->receiving && !_holding) {
+        _ending = true;
+        _machinery->cancel_receive();
+    } else {
         try {
             io::submit(io::op::shutdown{_machinery->fd, SHUT_RD}).ignore();
         } catch (const std::bad_alloc&) {
             abort(ENOMEM);
         }
+    }
+}
+
+future<> connection::linger(instant deadline, std::size_t bytes_max) {
+    co_await shutdown_send();
+    _lingering = true;
+    if (std::exchange(_ending, false)) {
+        _end.reset();  // that was ours
+    }
+    try {
+        for (std::size_t bytes = 0; bytes < bytes_max && this_shard().now() < deadline;) {
+            const received some = co_await receive(deadline);
+            if (some.what() != received::status::data) {
+                break;
+            }
+            bytes += some.bytes().size();
+        }
+    } catch (const error&) {  // NOLINT(bugprone-empty-catch): gone, which is an end too
     }
 }
 

@@ -85,7 +85,8 @@ class connection {
                                                        instant deadline = never);
 
     /// The next bytes, as soon as there are some.
-    /// deadline  then the result is `timed_out`, and what comes later is kept for the next call
+    /// deadline  then the result is `timed_out`, unless something lies there already; what comes
+    ///           later is kept for the next call. Time in which we were stopped doesn't count
     /// fails     weir::error: the connection was reset, or aborted here
     /// cost      no allocation after the first
     /// What comes after the future was dropped is kept for the next call.
@@ -97,6 +98,10 @@ class connection {
     future<> send(std::span<const std::byte> bytes);
     /// Half close: the peer sees the end after what was sent.
     future<> shutdown_send();
+    /// Half closes, and reads away what still comes until the peer ends, for its sake: bytes that
+    /// are unread at a close are a reset, which may overtake what we sent last. Ends at `deadline`
+    /// or after `bytes_max` all the same. Never fails.
+    future<> linger(instant deadline, std::size_t bytes_max);
     /// Takes nothing more: a receive under way, and each after it, sees the end once what was
     /// received is taken. For a graceful stop.
     void shutdown_receive() noexcept;
@@ -147,6 +152,9 @@ class connection {
     std::optional<std::int32_t> _end;  // 0 at the end of the stream, else errno
     promise<received> _waiting;
     bool _holding = false;  // cancelled because too much is queued
+    bool _late = false;     // cancelled because its time is up
+    bool _ending = false;   // cancelled because nothing more is to be taken
+    bool _lingering = false;
     std::uint64_t _bytes_received = 0;
     std::uint64_t _bytes_sent = 0;
 };

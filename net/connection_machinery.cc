@@ -9,6 +9,7 @@
 #include <weir/core/error.hh>
 #include <weir/core/shard.hh>
 #include <weir/io/submit.hh>
+#include <weir/net/peer_time.hh>
 
 namespace weir::net {
 
@@ -125,8 +126,7 @@ void connection::send_operation::start_piece() {
                         .vector_count = static_cast<std::uint32_t>(count),
                         .zero_copy = bytes >= options.zero_copy_bytes};
     const duration time = options.send_time_max;
-    _of.send_patience.begin(time == connection_options::forever ? never
-                                                                : this_shard().now() + time);
+    _of.send_patience.begin(later(this_shard().now(), time));
     io::this_backend().start(*this);
 }
 
@@ -181,6 +181,7 @@ void connection::close_operation::complete(const io::completion&) noexcept {
 
 void connection::patience::begin(instant deadline) {
     _deadline = deadline;
+    _absent = this_shard().counters().absent;
     if (deadline != never && (!armed() || deadline < due())) {
         arm(deadline);
     }
@@ -190,8 +191,8 @@ void connection::patience::fire() noexcept {
     if (_deadline == never) {
         return;
     }
-    if (this_shard().now() < _deadline) {
-        arm(_deadline);
+    if (const instant due = later(_deadline, missed(_absent)); this_shard().now() < due) {
+        arm(due);
         return;
     }
     _deadline = never;

@@ -91,6 +91,7 @@ class connection::patience final : public timer {
     connection& _owner;
     void (connection::*_late)() noexcept;
     instant _deadline = never;
+    duration _absent{};  // when the wait began
 };
 
 /// What the kernel works on for a connection. It may outlive the connection: it goes once

@@ -7,11 +7,42 @@
 
 #include <boost/endian/conversion.hpp>
 
-#include <weir/core/abort.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/probe.hh>
 
 namespace weir::net {
+
+namespace {
+
+// What comes is charged in such steps.
+constexpr std::size_t step_bytes = 16 * 1024;
+// A frame of this size gets its place at once. What lies there untouched costs no memory.
+constexpr std::size_t place_bytes = 1024 * 1024;
+
+}  // namespace
+
+/// A frame that comes.
+struct frame_reader::filling {
+    frame body;
+    std::size_t size;       // in the end
+    std::size_t have = 0;   // of it
+    std::size_t place = 0;  // for so many bytes
+
+    void make_place(std::size_t needed) {
+        if (needed <= place) {
+            return;
+        }
+        std::size_t larger =
+            needed <= uncharged_bytes ? uncharged_bytes : std::max(place_bytes, 4 * place);
+        larger = std::min(size, std::max(larger, needed));
+        std::unique_ptr<std::byte[]> memory(new std::byte[larger]);
+        if (have > 0) {
+            std::memcpy(memory.get(), body._memory.get(), have);
+        }
+        body._memory = std::move(memory);
+        place = larger;
+    }
+};
 
 future<frame_reader::progress> frame_reader::more(instant deadline) {
     _rest = {};  // gives the loan back while we wait
@@ -30,7 +61,7 @@ future<frame_reader::progress> frame_reader::more(instant deadline) {
 
 future<frame> frame_reader::next() {
     if (_rest.bytes().empty()) {
-        switch (co_await more(this_shard().now() + _options.idle_max)) {
+        switch (co_await more(later(this_shard().now(), _options.idle_max))) {
             case progress::end:
                 co_return frame(frame::status::end);
             case progress::late:
@@ -39,11 +70,11 @@ future<frame> frame_reader::next() {
                 break;
         }
     }
-    const instant deadline = this_shard().now() + _options.frame_time_max;
+    peer_deadline deadline(_options.frame_time_max);
     unsigned char prefix[4];
     for (std::size_t filled = 0; filled < sizeof(prefix);) {
         if (_rest.bytes().empty()) {
-            const progress made = co_await more(deadline);
+            const progress made = co_await more(deadline.due());
             if (made != progress::bytes) {
                 co_return frame(made == progress::end ? frame::status::cut
                                                       : frame::status::too_slow);
@@ -61,66 +92,45 @@ future<frame> frame_reader::next() {
     co_return co_await read_body(static_cast<std::size_t>(claimed), deadline);
 }
 
-future<frame> frame_reader::read_body(std::size_t size, instant deadline) {
-    frame body(frame::status::complete);
-    const std::size_t first = std::min(size, first_step);
-    const bool is_long = size > first_step;
-    if (!is_long && !co_await charge(body, size, deadline)) {
-        co_return frame(frame::status::too_slow);
-    }
-    body._memory.reset(new std::byte[first]);
-    frame::status filled = co_await fill(body, 0, first, deadline);
-    if (filled == frame::status::complete && is_long) {
-        if (!co_await charge(body, size, deadline)) {
-            co_return frame(frame::status::too_slow);
-        }
-        std::unique_ptr<std::byte[]> whole(new std::byte[size]);
-        std::memcpy(whole.get(), body._memory.get(), first);
-        body._memory = std::move(whole);
-        filled = co_await fill(body, first, size, deadline);
-    }
-    if (filled != frame::status::complete) {
-        co_return frame(filled);
-    }
-    probe("frame");
-    body._bytes = {body._memory.get(), size};
-    co_return body;
-}
-
-future<frame::status> frame_reader::fill(frame& body, std::size_t from, std::size_t to,
-                                         instant deadline) {
-    while (from < to) {
+future<frame> frame_reader::read_body(std::size_t size, peer_deadline& deadline) {
+    filling into{.body = frame(frame::status::complete), .size = size};
+    while (into.have < size) {
         if (_rest.bytes().empty()) {
-            const progress made = co_await more(deadline);
+            const progress made = co_await more(deadline.due());
             if (made != progress::bytes) {
-                co_return made == progress::end ? frame::status::cut : frame::status::too_slow;
+                co_return frame(made == progress::end ? frame::status::cut
+                                                      : frame::status::too_slow);
             }
         }
-        const std::size_t count = std::min(_rest.bytes().size(), to - from);
-        std::memcpy(body._memory.get() + from, _rest.bytes().data(), count);
+        const std::size_t count = std::min(_rest.bytes().size(), size - into.have);
+        if (_budget != nullptr) {
+            co_await charge(into, into.have + count, deadline);
+        }
+        into.make_place(into.have + count);
+        std::memcpy(into.body._memory.get() + into.have, _rest.bytes().data(), count);
         _rest.consume(count);
-        from += count;
+        into.have += count;
     }
-    co_return frame::status::complete;
+    probe("frame");
+    into.body._bytes = {into.body._memory.get(), size};
+    co_return std::move(into.body);
 }
 
-// Takes a frame's share of the budget. returns false if that took too long.
-future<bool> frame_reader::charge(frame& body, std::size_t size, instant deadline) {
-    semaphore* const budget = size > _options.large_frame_bytes ? _large : _budget;
-    if (budget == nullptr || size == 0) {
-        co_return true;
+future<> frame_reader::charge(filling& into, std::size_t needed, peer_deadline& deadline) {
+    const bool whole = needed == into.size;
+    if (needed <= uncharged_bytes && !whole) {
+        return make_ready_future();
     }
-    body._charge = budget->try_acquire(size);
-    if (!body._charge) {
-        abort_source late;
-        late.abort_at(deadline);
-        try {
-            body._charge = co_await budget->acquire(size, late);
-        } catch (const error&) {
-            co_return false;
-        }
+    const std::size_t steps = (needed + step_bytes - 1) / step_bytes * step_bytes;
+    future<> charged =
+        _budget->charge(into.body._charge, std::min(steps, into.size), into.size, whole);
+    if (charged.available()) [[likely]] {
+        return charged;
     }
-    co_return true;
+    return [](future<> waiting, peer_deadline& of) -> future<> {
+        const peer_deadline::our_turn wait(of);
+        co_await std::move(waiting);
+    }(std::move(charged), deadline);
 }
 
 }  // namespace weir::net

@@ -7,16 +7,18 @@
 #include <span>
 
 #include <weir/core/future.hh>
-#include <weir/core/semaphore.hh>
 #include <weir/net/connection.hh>
+#include <weir/net/message_budget.hh>
+#include <weir/net/peer_time.hh>
 
 namespace weir::net {
 
 struct frame_options {
-    std::size_t frame_bytes_max = 100 * 1024 * 1024;     ///< larger frames are refused
-    duration idle_max = std::chrono::minutes(10);        ///< between frames
-    duration frame_time_max = std::chrono::seconds(30);  ///< from a frame's first byte on
-    std::size_t large_frame_bytes = 1024 * 1024;         ///< larger: charged to the large budget
+    std::size_t frame_bytes_max = 100 * 1024 * 1024;  ///< larger frames are refused
+    duration idle_max = std::chrono::minutes(10);     ///< between frames
+    /// From a frame's first byte on, while it is the peer's turn: not while the budget is used up,
+    /// nor while we were stopped.
+    duration frame_time_max = std::chrono::seconds(30);
 };
 
 /// One length-prefixed message: 4 bytes of big-endian length, then that many bytes.
@@ -44,46 +46,38 @@ class frame {
     std::int32_t _claimed = 0;
     std::span<std::byte> _bytes;
     std::unique_ptr<std::byte[]> _memory;
-    semaphore_units _charge;
+    message_charge _charge;
 };
 
-/// Cuts what a connection receives into frames. Memory is taken only after the length has been
-/// checked, and for a long frame only after its first bytes have come, so that a lie about a
-/// length costs its teller.
+/// Cuts what a connection receives into frames. Nothing is taken or charged for a length, only for
+/// bytes that have come, so that a lie about a length costs its teller.
 /// thread   that of the connection
 class frame_reader {
   public:
-    /// Of a longer frame, so much must have come before the rest gets memory and is charged.
-    static constexpr std::size_t first_step = 16 * 1024;
+    /// What a frame may hold without charge while it comes; when it is complete it is charged too.
+    static constexpr std::size_t uncharged_bytes = 1024;
 
-    /// budget   bytes of memory for frames, shared by connections, at least as many as the
-    ///          largest frame that is charged to it: a frame is charged as a whole before it is
-    ///          read on, waits in line when too little is left, and gives it back at its end. It
-    ///          holds no charge while it waits, so frames can't block each other; what it holds
-    ///          then is first_step at most, without charge. Null: no limit
-    /// large    the same for frames above large_frame_bytes, so that few peers who promise large
-    ///          frames and send them slowly, or never, don't keep small ones waiting. Null: budget
-    frame_reader(connection& from, frame_options options, semaphore* budget = nullptr,
-                 semaphore* large = nullptr) noexcept
-        : _from(from), _options(options), _budget(budget), _large(large ? large : budget) {}
+    /// budget   shared by connections. A frame is charged as it comes, waits where it is when there
+    ///          is no room, and gives it back at its end. Null: no limit
+    frame_reader(connection& from, frame_options options, message_budget* budget = nullptr) noexcept
+        : _from(from), _options(options), _budget(budget) {}
 
     /// The next frame, or why there is none; after that the connection is to be closed.
-    /// fails    weir::error if the connection was reset
-    /// cost     one allocation and one copy a frame, up to first_step
+    /// fails    weir::error if the connection was reset, or limit_exceeded: see message_budget
+    /// cost     one allocation and one copy a frame, a second copy of a part of those above 1 MiB
     future<frame> next();
 
   private:
     // What became of waiting for bytes.
     enum class progress : std::uint8_t { bytes, end, late };
+    struct filling;
     future<progress> more(instant deadline);
-    future<frame> read_body(std::size_t size, instant deadline);
-    future<frame::status> fill(frame& body, std::size_t from, std::size_t to, instant deadline);
-    future<bool> charge(frame& body, std::size_t size, instant deadline);
+    future<frame> read_body(std::size_t size, peer_deadline& deadline);
+    future<> charge(filling& into, std::size_t needed, peer_deadline& deadline);
 
     connection& _from;
     const frame_options _options;
-    semaphore* const _budget;
-    semaphore* const _large;
+    message_budget* const _budget;
     received _rest;  // received and not yet consumed
 };
 

@@ -88,7 +88,7 @@ void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts
         ->capture_default_str();
     limits
         .add_option("--large-request-bytes", broker.large_request_bytes,
-                    "Of these for requests above 1 MiB, which wait in a line of their own")
+                    "Of these, kept so that the largest request can be finished when the rest is used up")
         ->capture_default_str();
     limits
         .add_option("--requests-in-flight", broker.requests_in_flight,

@@ -7,7 +7,6 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
-#include <weir/core/semaphore.hh>
 #include <weir/io/sim/world.hh>
 #include <weir/net/frame.hh>
 #include <weir/net/listener.hh>
@@ -18,7 +17,8 @@ using namespace weir;
 using net::frame;
 
 constexpr std::size_t frame_bytes_max = 40'000;
-constexpr std::size_t budget_bytes = 50'000;
+constexpr net::message_budget_options budget_bytes{
+    .bytes = 50'000, .finish_bytes = frame_bytes_max, .whole_bytes = 5'000};
 
 /// How the stream must end after its whole frames, which `into` gets.
 frame::status cut_by_hand(std::span<const std::byte> rest,
@@ -60,7 +60,7 @@ future<> read_frames(std::span<const std::byte> bytes, std::size_t step) {
     auto client = co_await net::connection::connect(from->where());
     auto server = co_await from->accept();
     auto sending = send_all(*client, bytes, step);
-    semaphore budget(budget_bytes);
+    net::message_budget budget(budget_bytes);
     net::frame_options options;
     options.frame_bytes_max = frame_bytes_max;
     net::frame_reader reader(*server, options, &budget);
@@ -70,7 +70,7 @@ future<> read_frames(std::span<const std::byte> bytes, std::size_t step) {
         WEIR_ASSERT(std::ranges::equal(got.bytes(), each));
     }
     WEIR_ASSERT((co_await reader.next()).what() == last);
-    WEIR_ASSERT(budget.available() == budget_bytes);
+    WEIR_ASSERT(budget.bytes_used() == 0);
     server->abort();
     co_await std::move(sending);
     co_await server->close();

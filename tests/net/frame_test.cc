@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <thread>
+
 #include <boost/endian/conversion.hpp>
 #include <doctest/doctest.h>
 #include <net/both.hh>
@@ -9,6 +11,7 @@
 
 namespace weir::net::test {
 
+namespace sim = io::sim;
 using namespace std::chrono_literals;
 
 namespace {
@@ -130,13 +133,13 @@ TEST_SUITE("net/frame") {
             on_both([=](host&) -> future<> {
                 ends pair;
                 co_await pair.open();
-                semaphore budget(2000);
+                message_budget budget({.bytes = 2000, .finish_bytes = 1000, .whole_bytes = 500});
                 frame_reader reader(*pair.server, small, &budget);
                 co_await pair.client->send(prefix_of(lie));
                 const frame got = co_await reader.next();
                 CHECK(got.what() == frame::status::refused);
                 CHECK(got.claimed() == lie);
-                CHECK(budget.available() == 2000);
+                CHECK(budget.bytes_used() == 0);
                 co_await pair.close();
             });
         }
@@ -184,96 +187,213 @@ TEST_SUITE("net/frame") {
         });
     }
 
-    TEST_CASE("frames share a budget: one waits until another is gone, and none blocks for ever") {
+    TEST_CASE("frames that fill a budget are finished one after the other, and none blocks") {
         on_both([](host&) -> future<> {
-            constexpr std::size_t size = 100'000;
-            semaphore budget(size + frame_reader::first_step);
+            constexpr std::size_t size = 100'000, peers = 4;
+            message_budget budget({.bytes = 160'000, .finish_bytes = size, .whole_bytes = 10'000});
             std::vector<std::byte> stream;
             const auto body = pattern(size);
             append_frame(stream, body);
-            ends one, two;
-            co_await one.open();
-            co_await two.open();
-            frame_reader first(*one.server, {}, &budget);
-            frame_reader second(*two.server, {}, &budget);
-            auto sending_one = one.client->send(stream);
-            auto sending_two = two.client->send(stream);
-            auto later = [](frame_reader& from,
-                            const std::vector<std::byte>& expected) -> future<> {
-                const frame got = co_await from.next();
-                CHECK(got.what() == frame::status::complete);
-                CHECK(std::ranges::equal(got.bytes(), expected));
-            };
-            auto a = later(first, body);
-            auto b = later(second, body);
-            co_await std::move(a);
-            co_await std::move(b);
-            co_await std::move(sending_one);
-            co_await std::move(sending_two);
-            CHECK(budget.available() == size + frame_reader::first_step);
-            co_await one.close();
-            co_await two.close();
-        });
-    }
-
-    TEST_CASE("large frames that never come don't keep a small one waiting") {
-        on_both([](host&) -> future<> {
-            constexpr std::size_t large_size = 1'000'000;
-            semaphore budget(200'000);
-            semaphore large(large_size);
-            frame_options options;
-            options.large_frame_bytes = 100'000;
-            ends one, two, three;
-            co_await one.open();
-            co_await two.open();
-            co_await three.open();
-            frame_reader first(*one.server, options, &budget, &large);
-            frame_reader second(*two.server, options, &budget, &large);
-            frame_reader third(*three.server, options, &budget, &large);
-            auto liar = prefix_of(large_size);
-            liar.resize(frame_reader::first_step + 1000);
-            auto holding = first.next();
-            co_await one.client->send(liar);
-            while (large.available() != 0) {
-                co_await yield();  // or the second one might come first
-            }
-            auto in_line = second.next();
-            co_await two.client->send(liar);
-            const auto body = pattern(options.large_frame_bytes);
-            std::vector<std::byte> stream;
             append_frame(stream, body);
-            auto sending = three.client->send(stream);
-            const frame got = co_await third.next();
-            CHECK(std::ranges::equal(got.bytes(), body));
-            co_await std::move(sending);
-            CHECK(budget.available() == 200'000 - options.large_frame_bytes);
-            co_await one.client->shutdown_send();
-            CHECK((co_await std::move(holding)).what() == frame::status::cut);
-            co_await two.client->shutdown_send();
-            CHECK((co_await std::move(in_line)).what() == frame::status::cut);
-            CHECK(large.available() == large_size);
-            co_await one.close();
-            co_await two.close();
-            co_await three.close();
+            std::vector<ends> pairs(peers);
+            std::vector<future<>> work;
+            for (ends& each : pairs) {
+                co_await each.open();
+                work.push_back(each.client->send(stream));
+                work.push_back([](connection& from, message_budget& charged,
+                                  const std::vector<std::byte>& expected) -> future<> {
+                    frame_reader reader(from, {}, &charged);
+                    for (int i = 0; i < 2; ++i) {
+                        const frame got = co_await reader.next();
+                        CHECK(got.what() == frame::status::complete);
+                        CHECK(std::ranges::equal(got.bytes(), expected));
+                        co_await sleep_for(1ms);
+                    }
+                }(*each.server, budget, body));
+            }
+            for (future<>& each : work) {
+                co_await std::move(each);
+            }
+            CHECK(budget.counters().waits > 0);
+            CHECK(budget.bytes_used() == 0);
+            for (ends& each : pairs) {
+                co_await each.close();
+            }
         });
     }
 
-    TEST_CASE("a long frame takes no budget before its first bytes have come") {
+    TEST_CASE("150 large frames that stop half way keep neither a small nor a large one waiting") {
+        on_simulator(
+            [](host&) -> future<> {
+                constexpr std::size_t liars = 150, promised = 1'000'000, sent = 40'000;
+                message_budget budget(
+                    {.bytes = 16'000'000, .finish_bytes = 2'000'000, .whole_bytes = 1'000'000});
+                frame_options options;
+                options.frame_time_max = 1h;
+                std::vector<ends> pairs(liars + 1);
+                std::vector<std::unique_ptr<frame_reader>> readers;
+                std::vector<future<frame>> held;
+                auto half = prefix_of(promised);
+                half.resize(sent);
+                for (ends& each : pairs) {
+                    co_await each.open();
+                    readers.push_back(
+                        std::make_unique<frame_reader>(*each.server, options, &budget));
+                }
+                for (std::size_t i = 0; i < liars; ++i) {
+                    held.push_back(readers[i]->next());
+                    co_await pairs[i].client->send(half);
+                }
+                co_await sleep_for(1s);
+                // What is there is charged, not what was promised.
+                CHECK(budget.bytes_used() <= liars * 50'000);
+                CHECK(budget.bytes_used() >= liars * sent);
+                for (const std::size_t size : {std::size_t{50}, promised}) {
+                    const auto body = pattern(size);
+                    std::vector<std::byte> stream;
+                    append_frame(stream, body);
+                    auto sending = pairs.back().client->send(stream);
+                    const frame got = co_await readers.back()->next();
+                    CHECK(std::ranges::equal(got.bytes(), body));
+                    co_await std::move(sending);
+                }
+                for (ends& each : pairs) {
+                    co_await each.client->shutdown_send();
+                }
+                for (auto& each : held) {
+                    CHECK((co_await std::move(each)).what() == frame::status::cut);
+                }
+                CHECK(budget.bytes_used() == 0);
+                for (ends& each : pairs) {
+                    co_await each.close();
+                }
+            },
+            1, 2);
+    }
+
+    TEST_CASE("a frame that comes whole passes when half-sent ones have used everything up") {
         on_both([](host&) -> future<> {
-            semaphore budget(1 << 20);
+            message_budget budget(
+                {.bytes = 220'000, .finish_bytes = 100'000, .whole_bytes = 20'000});
+            frame_options patient;
+            patient.frame_time_max = 1h;
+            std::vector<ends> pairs(4);
+            std::vector<std::unique_ptr<frame_reader>> readers;
+            std::vector<future<frame>> held;
+            auto half = prefix_of(100'000);
+            half.resize(80'000);
+            for (ends& each : pairs) {
+                co_await each.open();
+                readers.push_back(std::make_unique<frame_reader>(*each.server, patient, &budget));
+            }
+            std::vector<future<>> sending;
+            for (std::size_t i = 0; i < 3; ++i) {
+                held.push_back(readers[i]->next());
+                sending.push_back(pairs[i].client->send(half));
+            }
+            while (budget.waiting() == 0) {
+                co_await sleep_for(1ms);
+            }
+            co_await sleep_for(10ms);
+            for (int i = 0; i < 100; ++i) {
+                std::vector<std::byte> stream;
+                append_frame(stream, bytes_of("fifty bytes or so"));
+                co_await pairs.back().client->send(stream);
+                CHECK(text_of((co_await readers.back()->next()).bytes()) == "fifty bytes or so");
+            }
+            for (auto& each : sending) {
+                co_await std::move(each);
+            }
+            for (ends& each : pairs) {
+                co_await each.client->shutdown_send();
+            }
+            for (auto& each : held) {
+                CHECK((co_await std::move(each)).what() == frame::status::cut);
+            }
+            for (ends& each : pairs) {
+                co_await each.close();
+            }
+        });
+    }
+
+    TEST_CASE("time in which a frame waits for room is not its peer's") {
+        on_both([](host&) -> future<> {
+            message_budget budget({.bytes = 60'000, .finish_bytes = 50'000, .whole_bytes = 5'000});
             frame_options impatient;
-            impatient.frame_time_max = 20ms;
+            impatient.frame_time_max = 100ms;
             ends pair;
             co_await pair.open();
             frame_reader reader(*pair.server, impatient, &budget);
+            // Others hold it all: one what anybody may take, one what is kept to finish.
+            message_charge other, finisher;
+            co_await budget.charge(other, 5'000, 5'000, false);
+            co_await budget.charge(finisher, 40'000, 40'000, false);
+            const auto body = pattern(20'000);
+            std::vector<std::byte> stream;
+            append_frame(stream, body);
             auto reading = reader.next();
-            auto liar = prefix_of(1'000'000);
-            liar.resize(1000);
-            co_await pair.client->send(liar);
-            co_await sleep_for(5ms);
-            CHECK(budget.available() == 1 << 20);
-            CHECK((co_await std::move(reading)).what() == frame::status::too_slow);
+            co_await pair.client->send(stream);
+            co_await sleep_for(500ms);
+            CHECK(!reading.available());
+            finisher.give_back();
+            const frame got = co_await std::move(reading);
+            CHECK(std::ranges::equal(got.bytes(), body));
             co_await pair.close();
+        });
+    }
+
+    TEST_CASE("what lies in the socket is looked at before a deadline that passed while we slept") {
+        on_kernel([](host&) -> future<> {
+            ends pair;
+            co_await pair.open();
+            frame_options impatient;
+            impatient.idle_max = 30ms;
+            impatient.frame_time_max = 30ms;
+            const auto body = pattern(100'000);
+            std::vector<std::byte> stream;
+            append_frame(stream, body);
+            frame_reader reader(*pair.server, impatient);
+            for (int i = 0; i < 5; ++i) {
+                auto reading = reader.next();
+                co_await pair.client->send(stream);
+                std::this_thread::sleep_for(100ms);  // as a stopped process does
+                const frame got = co_await std::move(reading);
+                CHECK(got.what() == frame::status::complete);
+                CHECK(std::ranges::equal(got.bytes(), body));
+            }
+            co_await pair.close();
+        });
+    }
+
+    TEST_CASE("a host that stops for longer than a peer may take hears it out afterwards") {
+        const auto options = [](std::uint64_t) {
+            sim::world_options made;
+            made.faults[sim::fault::pause] = 20'000;  // in a million turns
+            made.schedule.pause = {2s, 5s};
+            return made;
+        };
+        sim::explore(1, 10, options, [](sim::world& world) {
+            auto& tested = world.add_host("tested", 1);
+            tested.start([](host&) -> future<> {
+                ends pair;
+                co_await pair.open();
+                frame_options impatient;
+                impatient.idle_max = 1s;
+                impatient.frame_time_max = 1s;
+                const auto body = pattern(300'000);
+                std::vector<std::byte> stream;
+                append_frame(stream, body);
+                frame_reader reader(*pair.server, impatient);
+                for (int i = 0; i < 20; ++i) {
+                    auto sending = pair.client->send(stream);
+                    const frame got = co_await reader.next();
+                    CHECK(got.what() == frame::status::complete);
+                    co_await std::move(sending);
+                }
+                co_await pair.close();
+            });
+            REQUIRE(world.run_until([&] { return tested.exited(); }, 1h));
+            CHECK(tested.failure() == "");
         });
     }
 }

@@ -63,7 +63,9 @@ TEST_SUITE("net/listener") {
     TEST_CASE("an accept that nobody takes any more loses no connection") {
         on_both([](host&) -> future<> {
             auto from = co_await listener::listen(address::loopback(0));
-            { auto dropped = from->accept(); }
+            {
+                auto dropped = from->accept();
+            }
             from->accept().ignore();
             auto first = from->accept();
             auto second = from->accept();
@@ -157,7 +159,9 @@ TEST_SUITE("net/listener") {
             auto from = co_await listener::listen(address::loopback(0));
             auto client = co_await connection::connect(from->where());
             auto peer = co_await from->accept();
-            { auto dropped = peer->receive(this_shard().now() + 60s); }
+            {
+                auto dropped = peer->receive(this_shard().now() + 60s);
+            }
             co_await client->send(bytes_of("kept"));
             co_await sleep_for(5ms);
             CHECK(co_await hears(*peer, "kept"));

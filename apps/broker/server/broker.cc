@@ -19,8 +19,7 @@ broker::broker(const broker_options& options, sharded<broker>* all)
     : _options(options),
       _all(all),
       _log(this_host().log_sink(), "broker", this_host().options().logging),
-      _request_budget(options.request_bytes - options.large_request_bytes),
-      _large_request_budget(options.large_request_bytes),
+      _request_budget(options.request_budget()),
       _answer_budget(options.answer_bytes),
       _openings(options.openings_at_once) {
     register_metrics();
@@ -231,9 +230,9 @@ void broker::register_metrics() {
     gauge("weir_broker_answer_bytes", "Bytes of fetched records on their way to clients.", [this] {
         return static_cast<double>(_options.answer_bytes - _answer_budget.available());
     });
+    _request_budget.register_metrics("requests");
     gauge("weir_broker_request_bytes", "Bytes of requests under way.", [this] {
-        return static_cast<double>(_options.request_bytes - _request_budget.available() -
-                                   _large_request_budget.available());
+        return static_cast<double>(_request_budget.bytes_used());
     });
 }
 

@@ -23,6 +23,7 @@
 #include <weir/core/metrics.hh>
 #include <weir/core/semaphore.hh>
 #include <weir/core/sharded.hh>
+#include <weir/net/message_budget.hh>
 #include <weir/net/server.hh>
 
 namespace weir::broker {
@@ -67,9 +68,8 @@ class broker {
     sharded<broker>& all() const noexcept { return *_all; }
     const catalog& topics() const noexcept { return _catalog; }
     progress_board& progress() noexcept { return _progress; }
-    semaphore& request_budget() noexcept { return _request_budget; }
+    net::message_budget& request_budget() noexcept { return _request_budget; }
     semaphore& answer_budget() noexcept { return _answer_budget; }
-    semaphore& large_request_budget() noexcept { return _large_request_budget; }
     /// Batches that threads of the pool may open for this shard.
     semaphore& openings() noexcept { return _openings; }
     logger& diagnostics() noexcept { return _log; }
@@ -106,8 +106,7 @@ class broker {
     logger _log;
     catalog _catalog;
     progress_board _progress;
-    semaphore _request_budget;
-    semaphore _large_request_budget;
+    net::message_budget _request_budget;
     semaphore _answer_budget;
     semaphore _openings;
     semaphore _creating{1};  // shard 0: one topic at a time

@@ -51,8 +51,7 @@ void client_connection::refuse(const char* why, std::string detail) {
 }
 
 future<> client_connection::read_requests() {
-    net::frame_reader frames(_socket, _broker.options().frames, &_broker.request_budget(),
-                             &_broker.large_request_budget());
+    net::frame_reader frames(_socket, _broker.options().frames, &_broker.request_budget());
     for (;;) {
         semaphore_units slot = co_await _slots.acquire();
         net::frame next = co_await frames.next();

@@ -8,6 +8,7 @@
 
 #include <weir/net/address.hh>
 #include <weir/net/frame.hh>
+#include <weir/net/message_budget.hh>
 #include <weir/net/server.hh>
 
 namespace weir::broker {
@@ -32,7 +33,8 @@ struct broker_options {
     net::frame_options frames;
     std::size_t requests_in_flight = 64;            ///< of one connection; then it is not read
     std::size_t request_bytes = 256 * 1024 * 1024;  ///< of all requests of a shard; likewise
-    std::size_t large_request_bytes = 128 * 1024 * 1024;  ///< of these for large_frame_bytes up
+    /// Of these, so that the largest request can be finished when the rest is used up.
+    std::size_t large_request_bytes = 128 * 1024 * 1024;
     std::size_t fetches_in_flight = 2;                    ///< of one connection that hold records
     std::size_t answer_bytes = 256 * 1024 * 1024;         ///< of all records on their way, a shard
     std::size_t answer_bytes_each = 64 * 1024 * 1024;     ///< of these, for one connection
@@ -48,6 +50,8 @@ struct broker_options {
 
     /// fails    weir::error: limits that can't hold together
     void check() const;
+    /// The budget of requests, of a shard.
+    net::message_budget_options request_budget() const noexcept;
 };
 
 }  // namespace weir::broker

@@ -69,9 +69,15 @@ void broker_options::check() const {
     if (large_request_bytes < frames.frame_bytes_max) {
         refuse("large-request-bytes is less than one frame, frame-bytes-max");
     }
-    if (request_bytes < large_request_bytes + frames.large_frame_bytes) {
+    if (request_bytes < large_request_bytes + 1024 * 1024) {
         refuse("request-bytes leaves less than 1 MiB beside large-request-bytes");
     }
+}
+
+net::message_budget_options broker_options::request_budget() const noexcept {
+    return {.bytes = request_bytes,
+            .finish_bytes = large_request_bytes,
+            .whole_bytes = (request_bytes - large_request_bytes) / 8};
 }
 
 future<> run_broker(host& on, broker_options options,
