@@ -13,46 +13,27 @@
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
 #include <weir/net/http_parser.hh>
+#include <weir/net/http_status.hh>
+#include <weir/net/http_target.hh>
+#include <weir/net/peer_time.hh>
 
 namespace weir::net {
 
 namespace {
 
 constexpr std::string_view plain_text = "text/plain; charset=utf-8";
-// Memory that an idle connection keeps for the next request.
+// Memory that an idle connection keeps for the next request, and that a request may have uncharged.
 constexpr std::size_t kept_capacity = 4096;
 
-std::string_view reason_of(unsigned status) {
-    switch (status) {
-        case 200:
-            return "OK";
-        case 400:
-            return "Bad Request";
-        case 404:
-            return "Not Found";
-        case 405:
-            return "Method Not Allowed";
-        case 408:
-            return "Request Timeout";
-        case 413:
-            return "Content Too Large";
-        case 431:
-            return "Request Header Fields Too Large";
-        case 500:
-            return "Internal Server Error";
-        case 501:
-            return "Not Implemented";
-        case 503:
-            return "Service Unavailable";
-        default:
-            return "Unknown";
-    }
-}
+// A request that is not whole yet lies in a string, which may have twice its size, and a chunked
+// body is put together in another.
+constexpr std::size_t copies = 3;
 
-bool equal_in_any_case(std::string_view left, std::string_view right) noexcept {
-    return std::ranges::equal(left, right, [](char a, char b) {
-        return (a >= 'A' && a <= 'Z' ? a + 32 : a) == (b >= 'A' && b <= 'Z' ? b + 32 : b);
-    });
+message_budget_options budget_of(const http_options& options) {
+    const std::size_t largest = copies * http_parser::request_bytes_max(options);
+    return {.bytes = options.requests_bytes + largest,
+            .finish_bytes = largest,
+            .whole_bytes = options.requests_bytes / 4};
 }
 
 }  // namespace
@@ -90,8 +71,10 @@ class http_server::session {
         }
     }
     void keep();
-    future<bool> more();
+    future<bool> more(bool begun);
+    future<> charge();
     future<> flush();
+    future<> linger();
     future<> refuse(unsigned status);
     void write(const http_response& response, const http_request& to, bool keep_alive);
 
@@ -101,7 +84,8 @@ class http_server::session {
     received _fresh;    // parsed in place when it holds whole requests
     std::string _kept;  // else put together here
     std::size_t _kept_read = 0;
-    instant _deadline = never;  // of the request that has begun
+    message_charge _charge;
+    std::optional<peer_deadline> _deadline;  // of the request that has begun
     std::string _out;
 };
 
@@ -119,18 +103,17 @@ void http_server::session::keep() {
 }
 
 // Waits for bytes behind those that are unread. returns false at the end or if they are late.
-future<bool> http_server::session::more() {
-    const bool between = unread().empty();
-    const instant now = this_shard().now();
-    if (between) {
-        _deadline = never;
-    } else if (_deadline == never) {
-        _deadline = now + _owner._options.request_time_max;
+future<bool> http_server::session::more(bool begun) {
+    if (begun && !_deadline) {
+        _deadline.emplace(_owner._options.request_time_max);
     }
     keep();
-    received arrived =
-        co_await _socket.receive(between ? now + _owner._options.idle_max : _deadline);
-    if (arrived.what() == received::status::timed_out && !between) {
+    if (_kept.size() > kept_capacity) {
+        co_await charge();
+    }
+    received arrived = co_await _socket.receive(
+        begun ? _deadline->due() : later(this_shard().now(), _owner._options.idle_max));
+    if (arrived.what() == received::status::timed_out && begun) {
         co_await refuse(408);
     }
     if (arrived.what() != received::status::data) {
@@ -144,6 +127,18 @@ future<bool> http_server::session::more() {
     co_return true;
 }
 
+// What has come of a request is charged before more of it is taken.
+future<> http_server::session::charge() {
+    const bool held_nothing = _charge.bytes() == 0;
+    future<> charged =
+        _owner._budget.charge(_charge, std::min(copies * _kept.size(), _owner._budget.largest()),
+                              _owner._budget.largest(), held_nothing);
+    if (!charged.available()) {
+        const peer_deadline::our_turn wait(*_deadline);
+        co_await std::move(charged);
+    }
+}
+
 future<> http_server::session::flush() {
     co_await _socket.send(std::as_bytes(std::span(_out)));
     if (_out.capacity() > kept_capacity) {
@@ -152,18 +147,20 @@ future<> http_server::session::flush() {
     _out.clear();
 }
 
-// Says why and ends. A connection closed with bytes unread is reset, and the client would lose the
-// answer: it may send on for a while.
+// Says why and ends. The client may send on for a while: see connection::linger().
 future<> http_server::session::refuse(unsigned status) {
     ++_owner._counters.refused;
     write({status, plain_text, std::string(reason_of(status)) + "\n"}, {}, false);
     co_await flush();
-    co_await _socket.shutdown_send();
+    co_await linger();
+}
+
+future<> http_server::session::linger() {
     _fresh = {};
-    const instant end = this_shard().now() + _owner._options.linger_max;
-    while ((co_await _socket.receive(end)).what() == received::status::data &&
-           this_shard().now() < end) {
-    }
+    _kept = {};
+    _charge.give_back();
+    return _socket.linger(later(this_shard().now(), _owner._options.linger_max),
+                          _owner._options.linger_bytes_max);
 }
 
 void http_server::session::write(const http_response& response, const http_request& to,
@@ -177,18 +174,22 @@ void http_server::session::write(const http_response& response, const http_reque
     _out += ' ';
     _out += reason_of(response.status);
     _out += _owner.date();
-    _out += "Content-Type: ";
-    _out += response.content_type;
-    _out += "\r\nContent-Length: ";
-    append_number(response.body.size());
-    if (!keep_alive) {
-        _out += "\r\nConnection: close\r\n\r\n";
-    } else if (to.version < 11) {
-        _out += "\r\nConnection: keep-alive\r\n\r\n";
-    } else {
-        _out += "\r\n\r\n";
+    const bool bodiless = is_bodiless(response.status);
+    if (!bodiless) {
+        _out += "Content-Type: ";
+        _out += response.content_type;
+        _out += "\r\nContent-Length: ";
+        append_number(response.status == 205 ? 0 : response.body.size());
+        _out += "\r\n";
     }
-    if (to.method != "HEAD") {
+    if (!keep_alive) {
+        _out += "Connection: close\r\n\r\n";
+    } else if (to.version < 11) {
+        _out += "Connection: keep-alive\r\n\r\n";
+    } else {
+        _out += "\r\n";
+    }
+    if (!bodiless && response.status != 205 && to.method != "HEAD") {
         _out += response.body;
     }
 }
@@ -203,26 +204,35 @@ future<> http_server::session::run() {
         }
         if (parsed.made == http_parser::progress::more) {
             if (parsed.wants_continue) {
+                if (const auto refused = _owner.refusal_of(request)) {
+                    ++_owner._counters.requests;
+                    write(*refused, request, false);
+                    co_await flush();
+                    co_await linger();  // it may send its body all the same
+                    co_return;
+                }
                 _out += "HTTP/1.1 100 Continue\r\n\r\n";
             }
             if (!_out.empty()) {
                 co_await flush();
             }
-            if (!co_await more()) {
+            if (!co_await more(parsed.begun)) {
                 co_return;
             }
             continue;
         }
         ++_owner._counters.requests;
-        _deadline = never;
+        _deadline.reset();
         const http_response response = co_await _owner.answer(request);
         const bool keep_alive = request.keep_alive && !_owner._stopping;
         write(response, request, keep_alive);
         consume(parsed.consumed);
+        _charge.give_back();
         if (!keep_alive || _out.size() >= _owner._options.responses_ahead_bytes) {
             co_await flush();
         }
         if (!keep_alive) {
+            co_await linger();
             co_return;
         }
     }
@@ -230,6 +240,7 @@ future<> http_server::session::run() {
 
 http_server::http_server(http_options options)
     : _options(std::move(options)),
+      _budget(budget_of(_options)),
       _log(this_host().log_sink(), "http", this_host().options().logging) {}
 http_server::~http_server() = default;
 
@@ -248,6 +259,7 @@ future<> http_server::start(address at) {
 void http_server::register_metrics() {
     const std::vector<metric_label> labels{
         {"server", _options.server.name.empty() ? where().to_string() : _options.server.name}};
+    _budget.register_metrics("http " + labels.front().value);
     metrics& registry = this_shard().metrics();
     _metrics.push_back(registry.counter({"weir_http_requests_total", "Requests answered.", labels},
                                         &_counters.requests));
@@ -263,15 +275,22 @@ future<> http_server::stop() {
     return _server ? _server->stop() : make_ready_future();
 }
 
-future<http_response> http_server::answer(const http_request& request) {
+// What a request is refused with that no route is for.
+std::optional<http_response> http_server::refusal_of(const http_request& request) const {
     if (request.method != "GET" && request.method != "HEAD" && request.method != "POST") {
-        return make_ready_future<http_response>(http_response{501, plain_text, "no such method\n"});
+        return http_response{501, plain_text, "no such method\n"};
     }
-    const auto found = _routes.find(request.path);
-    if (found == _routes.end()) {
-        return make_ready_future<http_response>(http_response{404, plain_text, "no such page\n"});
+    if (_routes.find(request.path) == _routes.end()) {
+        return http_response{404, plain_text, "no such page\n"};
     }
-    future<http_response> answered = futurize(found->second, request);
+    return std::nullopt;
+}
+
+future<http_response> http_server::answer(const http_request& request) {
+    if (auto refused = refusal_of(request)) {
+        return make_ready_future<http_response>(std::move(*refused));
+    }
+    future<http_response> answered = futurize(_routes.find(request.path)->second, request);
     if (answered.available() && !answered.failed()) [[likely]] {
         return answered;
     }

@@ -5,12 +5,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include <weir/core/future.hh>
+#include <weir/net/message_budget.hh>
 #include <weir/net/server.hh>
 
 namespace weir::net {
@@ -26,6 +28,8 @@ struct http_request {
     std::string_view path;   ///< the target up to '?'
     std::string_view query;  ///< what follows it
     std::span<const http_field> fields;
+    std::span<const http_field>
+        trailers;  ///< behind a chunked body: apart, since anybody adds them
     std::string_view body;
     unsigned version = 11;  ///< 10 for HTTP/1.0
     bool keep_alive = true;
@@ -42,13 +46,18 @@ struct http_response {
 
 struct http_options {
     server_options server;
-    std::size_t header_bytes_max = 16 * 1024;              ///< above: 431
-    std::size_t header_fields_max = 100;                   ///< above: 431
-    std::size_t body_bytes_max = 1024 * 1024;              ///< above: 413
+    std::size_t header_bytes_max = 16 * 1024;  ///< above: 431
+    std::size_t header_fields_max = 100;       ///< above: 431
+    std::size_t body_bytes_max = 1024 * 1024;  ///< above: 413
+    /// Of requests that are not whole yet, a shard, beside one of the largest; then clients wait,
+    /// and their time does not run. Their first 4 KiB each are free, and what came in one piece.
+    std::size_t requests_bytes = 64 * 1024 * 1024;
     std::size_t responses_ahead_bytes = 64 * 1024;         ///< of pipelined requests, then sent
     duration request_time_max = std::chrono::seconds(10);  ///< from its first byte on; then 408
     duration idle_max = std::chrono::seconds(60);          ///< between requests
-    duration linger_max = std::chrono::seconds(2);  ///< for a refused client to read our answer
+    /// For a client to read our last answer: what it sends meanwhile is read away.
+    duration linger_max = std::chrono::seconds(2);
+    std::size_t linger_bytes_max = 64 * 1024 * 1024;  ///< likewise
 };
 
 struct http_counters {
@@ -75,6 +84,8 @@ class http_server {
     future<> stop();
 
     address where() const noexcept { return _server->where(); }
+    /// What requests that are not whole yet hold.
+    const message_budget& budget() const noexcept { return _budget; }
     const http_counters& counters() const noexcept { return _counters; }
     std::size_t open_connections() const noexcept { return _server->open_connections(); }
 
@@ -82,12 +93,14 @@ class http_server {
     class session;
 
     void register_metrics();
+    std::optional<http_response> refusal_of(const http_request& request) const;
     future<http_response> answer(const http_request& request);
     http_response failed(std::string_view path, const std::exception_ptr& failure);
     std::string_view date();
 
     const http_options _options;
     std::map<std::string, handler, std::less<>> _routes;
+    message_budget _budget;
     std::unique_ptr<server> _server;
     logger _log;
     http_counters _counters;

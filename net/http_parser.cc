@@ -9,6 +9,9 @@
 
 #include <boost/beast/http/basic_parser.hpp>
 #include <boost/beast/http/error.hpp>
+#include <boost/beast/http/rfc7230.hpp>
+
+#include <weir/net/http_target.hh>
 
 namespace weir::net {
 
@@ -40,22 +43,17 @@ constexpr std::size_t chunk_overhead_bytes = 64 * 1024;
 // it looks at the last chunk for the second time.
 constexpr std::size_t last_chunk_bytes = 5;
 
-std::string_view path_of(std::string_view target) noexcept {
-    // A client may name the whole address; we don't tell hosts apart.
-    if (target.starts_with("http://")) {
-        const std::size_t slash = target.find('/', 7);
-        target = slash == std::string_view::npos ? "/" : target.substr(slash);
-    }
-    return target;
-}
+// Old clients send an empty line too many behind a body.
+constexpr std::size_t blank_lines_max = 1;
 
 }  // namespace
 
 /// Beast's parser, noting where things are instead of copying them.
 class http_parser::reader final : public http::basic_parser<true> {
   public:
-    reader(std::vector<located_field>& fields, std::string& body, std::size_t fields_max)
-        : _fields(fields), _chunked_body(body), _fields_max(fields_max) {}
+    reader(std::vector<located_field>& fields, std::vector<located_field>& trailers,
+           std::string& body, std::size_t fields_max)
+        : _fields(fields), _trailers(trailers), _chunked_body(body), _fields_max(fields_max) {}
 
     void set_bytes(std::string_view bytes) noexcept { _bytes = bytes; }
     stretch method() const noexcept { return _method; }
@@ -63,9 +61,11 @@ class http_parser::reader final : public http::basic_parser<true> {
     stretch body() const noexcept { return _body; }
     std::size_t chunked_bytes() const noexcept { return _chunked_body.size(); }
     unsigned version() const noexcept { return _version; }
-    bool has_transfer_encoding() const noexcept { return _transfer_encoding; }
-    bool has_host() const noexcept { return _host; }
-    bool expects_continue() const noexcept { return _expects_continue; }
+    bool stays() const noexcept { return _keep_alive; }
+    bool expects_continue() const noexcept { return _expects_continue && _version >= 11; }
+
+    /// returns  the status to refuse a complete header with, 0 if it is good
+    unsigned judge() const noexcept;
 
   private:
     using error_code = beast::error_code;
@@ -93,7 +93,7 @@ class http_parser::reader final : public http::basic_parser<true> {
     void on_field_impl(http::field known, string_view name, string_view value,
                        error_code& failure) override {
         failure = {};
-        if (_fields.size() == _fields_max) {
+        if (_fields.size() + _trailers.size() == _fields_max) {
             failure = http::error::header_limit;
             return;
         }
@@ -101,12 +101,34 @@ class http_parser::reader final : public http::basic_parser<true> {
             failure = http::error::bad_value;  // folded over lines, which is obsolete
             return;
         }
-        _fields.push_back({locate(name), value.empty() ? stretch{} : locate(value)});
-        _transfer_encoding |= known == http::field::transfer_encoding;
-        _host |= known == http::field::host;
-        _expects_continue |= known == http::field::expect && beast::iequals(value, "100-continue");
+        const located_field found{locate(name), value.empty() ? stretch{} : locate(value)};
+        // What comes behind the body says nothing of how the request is to be read.
+        if (is_header_done()) {
+            _trailers.push_back(found);
+            return;
+        }
+        _fields.push_back(found);
+        if (known == http::field::transfer_encoding) {
+            take_encodings(value);
+        } else if (known == http::field::host) {
+            ++_hosts;
+            _good_host = is_host({value.data(), value.size()});
+        } else if (known == http::field::expect) {
+            _expects_continue |= beast::iequals(value, "100-continue");
+        }
     }
-    void on_header_impl(error_code& failure) override { failure = {}; }
+    void take_encodings(string_view value) noexcept {
+        _transfer_encoding = true;
+        for (const auto& each : http::token_list(value)) {
+            _encodings += beast::iequals(each, "chunked") ? 0 : 1;
+            _chunkings += beast::iequals(each, "chunked") ? 1 : 0;
+        }
+    }
+    void on_header_impl(error_code& failure) override {
+        failure = {};
+        // An old client that frames as a new one does may have had help on the way.
+        _keep_alive = keep_alive() && !(_version < 11 && _transfer_encoding);
+    }
     void on_body_init_impl(boost::optional<std::uint64_t> const&, error_code& failure) override {
         failure = {};
     }
@@ -130,6 +152,7 @@ class http_parser::reader final : public http::basic_parser<true> {
     void on_finish_impl(error_code& failure) override { failure = {}; }
 
     std::vector<located_field>& _fields;
+    std::vector<located_field>& _trailers;
     std::string& _chunked_body;
     const std::size_t _fields_max;
     std::string_view _bytes;
@@ -138,18 +161,36 @@ class http_parser::reader final : public http::basic_parser<true> {
     stretch _target;
     stretch _body;
     bool _transfer_encoding = false;
-    bool _host = false;
+    unsigned _encodings = 0;  // other than chunked
+    unsigned _chunkings = 0;
+    unsigned _hosts = 0;
+    bool _good_host = true;
     bool _expects_continue = false;
+    bool _keep_alive = false;
 };
+
+unsigned http_parser::reader::judge() const noexcept {
+    // An encoding that does not say where the body ends, or a second host, lets two servers see
+    // different requests.
+    if ((_transfer_encoding && (!chunked() || _chunkings > 1)) || _hosts > 1 || !_good_host ||
+        (_version >= 11 && _hosts == 0) ||
+        !split_target(_method.of(_bytes), _target.of(_bytes)).has_value()) {
+        return 400;
+    }
+    return _encodings > 0 ? 501 : 0;
+}
 
 /// The request under way.
 struct http_parser::state {
     std::optional<reader> parser;
     std::vector<located_field> located;
+    std::vector<located_field> located_trailers;
     std::vector<http_field> fields;
+    std::vector<http_field> trailers;
     std::string chunked_body;
     std::size_t consumed = 0;
-    std::size_t searched = 0;  // for the end of the header
+    std::size_t skipped = 0;   // empty lines before the request
+    std::size_t searched = 0;  // for the end of the header, behind them
     bool told_to_continue = false;
 };
 
@@ -157,23 +198,43 @@ http_parser::http_parser(const http_options& limits)
     : _limits(limits), _state(std::make_unique<state>()) {}
 http_parser::~http_parser() = default;
 
+void http_parser::begin() {
+    _state->located.clear();
+    _state->located_trailers.clear();
+    _state->chunked_body.clear();
+    _state->consumed = 0;
+    _state->skipped = 0;
+    _state->searched = 0;
+    _state->told_to_continue = false;
+    reader& begun = _state->parser.emplace(_state->located, _state->located_trailers,
+                                           _state->chunked_body, _limits.header_fields_max);
+    begun.eager(true);
+    begun.header_limit(static_cast<std::uint32_t>(_limits.header_bytes_max));
+    begun.body_limit(_limits.body_bytes_max);
+}
+
+std::size_t http_parser::request_bytes_max(const http_options& limits) noexcept {
+    return limits.header_bytes_max + 2 * limits.body_bytes_max + chunk_overhead_bytes;
+}
+
 http_parser::result http_parser::parse(std::string_view bytes, http_request& into) {
     if (!_state->parser) {
-        _state->located.clear();
-        _state->chunked_body.clear();
-        _state->consumed = 0;
-        _state->searched = 0;
-        _state->told_to_continue = false;
-        reader& begun = _state->parser.emplace(_state->located, _state->chunked_body,
-                                               _limits.header_fields_max);
-        begun.eager(true);
-        begun.header_limit(static_cast<std::uint32_t>(_limits.header_bytes_max));
-        begun.body_limit(_limits.body_bytes_max);
+        begin();
     }
-    result outcome = go_on(bytes);
-    if (outcome.made == progress::complete && !finish(bytes, into)) {
-        outcome = {progress::bad, 0, 400};
+    std::size_t& skipped = _state->skipped;
+    while (skipped < 2 * blank_lines_max && bytes.substr(skipped).starts_with("\r\n")) {
+        skipped += 2;
     }
+    const std::string_view request = bytes.substr(skipped);
+    result outcome = go_on(request);
+    if (outcome.made == progress::complete) {
+        fill_head(request, into);
+        fill_body(request, into);
+        outcome.consumed += skipped;
+    } else if (outcome.wants_continue) {
+        fill_head(request, into);
+    }
+    outcome.begun = !request.empty();
     if (outcome.made != progress::more) {
         _state->parser.reset();
     }
@@ -183,24 +244,47 @@ http_parser::result http_parser::parse(std::string_view bytes, http_request& int
 // Beast judges what it can see of a header, and may look past its end. It gets the header whole
 // and alone, so that the judgement does not depend on how the bytes were cut.
 http_parser::result http_parser::take_header(std::string_view bytes) {
-    if (!bytes.empty() && (bytes[0] < 'A' || bytes[0] > 'Z')) {
+    if (bytes.empty() || (bytes == "\r" && _state->skipped < 2 * blank_lines_max)) {
+        return {progress::more};  // perhaps one more empty line
+    }
+    if (bytes[0] < 'A' || bytes[0] > 'Z') {
         return {progress::bad, 0, 400};  // no method, perhaps TLS
     }
-    constexpr std::string_view blank_line = "\r\n\r\n";
-    const std::size_t found = bytes.find(blank_line, _state->searched);
-    if (found == std::string_view::npos) {
-        _state->searched = bytes.size() - std::min(bytes.size(), blank_line.size() - 1);
+    const auto end = find_end(bytes.substr(0, _limits.header_bytes_max));
+    if (!end) {
+        return {progress::bad, 0, 400};
+    }
+    if (*end == 0) {
         return bytes.size() < _limits.header_bytes_max ? result{progress::more}
                                                        : result{progress::bad, 0, 431};
     }
-    const std::size_t length = found + blank_line.size();
-    if (length > _limits.header_bytes_max) {
-        return {progress::bad, 0, 431};
+    const std::string_view header = bytes.substr(0, *end);
+    const result taken = put(header);
+    if (taken.made == progress::bad) {
+        return taken;
     }
-    const result taken = put(bytes.substr(0, length));
-    return taken.made != progress::bad && !_state->parser->is_header_done()
-               ? result{progress::bad, 0, 400}
-               : taken;
+    if (!_state->parser->is_header_done()) {
+        return {progress::bad, 0, 400};
+    }
+    const unsigned refused = _state->parser->judge();
+    return refused != 0 ? result{progress::bad, 0, refused} : taken;
+}
+
+// Where the header ends: 0 if that is still to come; nothing if a line ends with a line feed alone,
+// which others may read otherwise.
+std::optional<std::size_t> http_parser::find_end(std::string_view bytes) {
+    std::size_t& searched = _state->searched;
+    for (std::size_t at; (at = bytes.find('\n', searched)) != std::string_view::npos;) {
+        if (at == 0 || bytes[at - 1] != '\r') {
+            return std::nullopt;
+        }
+        if (at >= 3 && bytes[at - 2] == '\n') {
+            return at + 1;
+        }
+        searched = at + 1;
+    }
+    searched = bytes.size();
+    return 0;
 }
 
 // Gives Beast what it has not consumed yet.
@@ -248,8 +332,7 @@ http_parser::result http_parser::go_on(std::string_view bytes) {
     if (taken.made == progress::complete) {
         return {progress::complete, _state->consumed};
     }
-    if (bytes.size() >
-        _limits.header_bytes_max + 2 * _limits.body_bytes_max + chunk_overhead_bytes) {
+    if (bytes.size() > request_bytes_max(_limits)) {
         return {progress::bad, 0, 413};
     }
     const bool waits = parser.is_header_done() && parser.expects_continue() &&
@@ -258,28 +341,29 @@ http_parser::result http_parser::go_on(std::string_view bytes) {
     return {progress::more, 0, 0, waits && !std::exchange(_state->told_to_continue, true)};
 }
 
-// returns false if the request is not to be trusted after all.
-bool http_parser::finish(std::string_view bytes, http_request& into) const {
+void http_parser::fill_head(std::string_view bytes, http_request& into) const {
     const reader& parser = *_state->parser;
-    // An encoding that does not say where the body ends lets two servers see different requests.
-    if ((parser.has_transfer_encoding() && !parser.chunked()) ||
-        (parser.version() >= 11 && !parser.has_host())) {
-        return false;
-    }
-    _state->fields.clear();
-    for (const located_field& each : _state->located) {
-        _state->fields.push_back({each.name.of(bytes), each.value.of(bytes)});
-    }
+    const auto views = [bytes](const std::vector<located_field>& from,
+                               std::vector<http_field>& to) -> std::span<const http_field> {
+        to.clear();
+        for (const located_field& each : from) {
+            to.push_back({each.name.of(bytes), each.value.of(bytes)});
+        }
+        return to;
+    };
     into.method = parser.method().of(bytes);
-    const std::string_view target = path_of(parser.target().of(bytes));
-    const std::size_t mark = target.find('?');
-    into.path = target.substr(0, mark);
-    into.query = mark == std::string_view::npos ? "" : target.substr(mark + 1);
-    into.fields = _state->fields;
-    into.body = parser.chunked() ? std::string_view(_state->chunked_body) : parser.body().of(bytes);
+    const http_target target = *split_target(into.method, parser.target().of(bytes));
+    into.path = target.path;
+    into.query = target.query;
+    into.fields = views(_state->located, _state->fields);
+    into.trailers = views(_state->located_trailers, _state->trailers);
     into.version = parser.version();
-    into.keep_alive = parser.keep_alive();
-    return true;
+    into.keep_alive = parser.stays();
+}
+
+void http_parser::fill_body(std::string_view bytes, http_request& into) const {
+    const reader& parser = *_state->parser;
+    into.body = parser.chunked() ? std::string_view(_state->chunked_body) : parser.body().of(bytes);
 }
 
 }  // namespace weir::net

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -17,14 +18,20 @@ class http_parser {
     enum class progress : std::uint8_t { complete, more, bad };
     struct result {
         progress made;
-        std::size_t consumed = 0;     ///< complete: bytes of the request
-        unsigned status = 0;          ///< bad: what to answer
-        bool wants_continue = false;  ///< more: the client waits for "100 Continue"; told once
+        std::size_t consumed = 0;  ///< complete: bytes of the request
+        unsigned status = 0;       ///< bad: what to answer
+        /// more: the client waits for "100 Continue", and the head of the request is there, without
+        /// its body; told once
+        bool wants_continue = false;
+        bool begun = false;  ///< more: there is more than empty lines
     };
 
     /// limits   borrowed
     explicit http_parser(const http_options& limits);
     ~http_parser();
+
+    /// Bytes that it looks at, at most, for one request.
+    static std::size_t request_bytes_max(const http_options& limits) noexcept;
 
     /// Goes on with the request that begins at the front of `bytes`: those of the last call, which
     /// may have moved, and more behind them. After a complete request the next one begins.
@@ -36,10 +43,13 @@ class http_parser {
     class reader;
     struct state;
 
+    void begin();
     result take_header(std::string_view bytes);
+    std::optional<std::size_t> find_end(std::string_view bytes);
     result put(std::string_view bytes);
     result go_on(std::string_view bytes);
-    bool finish(std::string_view bytes, http_request& into) const;
+    void fill_head(std::string_view bytes, http_request& into) const;
+    void fill_body(std::string_view bytes, http_request& into) const;
 
     const http_options& _limits;
     std::unique_ptr<state> _state;

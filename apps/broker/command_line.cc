@@ -88,7 +88,8 @@ void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts
         ->capture_default_str();
     limits
         .add_option("--large-request-bytes", broker.large_request_bytes,
-                    "Of these, kept so that the largest request can be finished when the rest is used up")
+                    "Of these, kept so that the largest request can be finished when "
+                    "the rest is used up")
         ->capture_default_str();
     limits
         .add_option("--requests-in-flight", broker.requests_in_flight,

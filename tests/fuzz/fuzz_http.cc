@@ -30,7 +30,7 @@ std::string told(std::string_view input, std::size_t step, const http_options& l
                 at += std::min(step, input.size() - at);
                 break;
             case http_parser::progress::bad:
-                WEIR_ASSERT(outcome.status >= 400 && outcome.status < 500);
+                WEIR_ASSERT(outcome.status >= 400 && outcome.status <= 501);
                 return all;
             case http_parser::progress::complete:
                 WEIR_ASSERT(outcome.consumed > 0 && outcome.consumed <= moved.size());
@@ -39,8 +39,16 @@ std::string told(std::string_view input, std::size_t step, const http_options& l
                 for (const http_field& each : request.fields) {
                     all.append("\n").append(each.name).append("=").append(each.value);
                 }
+                for (const http_field& each : request.trailers) {
+                    all.append("\ntrailer ").append(each.name).append("=").append(each.value);
+                }
                 all.append("\n").append(request.body).append("\n\n");
-                WEIR_ASSERT(request.fields.size() <= limits.header_fields_max);
+                WEIR_ASSERT(request.fields.size() + request.trailers.size() <=
+                            limits.header_fields_max);
+                WEIR_ASSERT(request.path.starts_with('/') || request.method == "CONNECT" ||
+                            (request.method == "OPTIONS" && request.path == "*"));
+                WEIR_ASSERT(request.version >= 11 || !request.keep_alive ||
+                            request.field("Transfer-Encoding").empty());
                 WEIR_ASSERT(request.body.size() <= limits.body_bytes_max);
                 unread.erase(0, outcome.consumed);
                 break;

@@ -21,6 +21,9 @@ std::string told(const http_parser::result& outcome, const http_request& request
     for (const http_field& each : request.fields) {
         text += fmt::format(" [{}={}]", each.name, each.value);
     }
+    for (const http_field& each : request.trailers) {
+        text += fmt::format(" <{}={}>", each.name, each.value);
+    }
     return text;
 }
 
@@ -73,7 +76,7 @@ TEST_SUITE("net/http_parser") {
     TEST_CASE("requests are the same however their bytes were cut") {
         const auto whole = parse_all(stream, stream.size());
         const std::string chunked =
-            "POST /c ? v11 keep body=hello world [host=y] [Transfer-Encoding=chunked] [Trailer=t]";
+            "POST /c ? v11 keep body=hello world [host=y] [Transfer-Encoding=chunked] <Trailer=t>";
         CHECK(whole == std::vector<std::string>{
                            "GET /a ?b=c v11 keep body= [Host=x] [Accept=*/*] [Empty=]",
                            "POST /p ? v11 keep body=hello world [Host=x] [Content-Length=11]",
@@ -115,6 +118,105 @@ TEST_SUITE("net/http_parser") {
         }
     }
 
+    TEST_CASE("what comes behind a body is no header field and changes nothing") {
+        const std::string chunked =
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nb\r\n0\r\n";
+        CHECK(one(chunked + "X-Real-IP: 1.2.3.4\r\nConnection: close\r\n\r\n") ==
+              "POST / ? v11 keep body=b [Host=x] [Transfer-Encoding=chunked] "
+              "<X-Real-IP=1.2.3.4> <Connection=close>");
+        CHECK(one("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nHost: x\r\n\r\n") ==
+              "bad 400");
+        CHECK(one("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+                  "Host: y\r\nExpect: 100-continue\r\n\r\n")
+                  .ends_with("<Host=y> <Expect=100-continue>"));
+        http_options limits;
+        limits.header_fields_max = 3;
+        CHECK(one(chunked + "A: 1\r\n\r\n", limits).starts_with("POST"));
+        CHECK(one(chunked + "A: 1\r\nB: 2\r\n\r\n", limits) == "bad 431");
+    }
+
+    TEST_CASE("an old client's chunks are read, and its connection closes") {
+        CHECK(one("POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"
+                  "1\r\nb\r\n0\r\n\r\n")
+                  .starts_with("POST / ? v10 close body=b"));
+        CHECK(one("POST / HTTP/1.0\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
+                  "1\r\nb\r\n0\r\n\r\n") == "bad 400");
+        CHECK(one("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+                  .starts_with("GET / ? v10 keep"));
+    }
+
+    TEST_CASE("a body that is encoded otherwise than in chunks is refused, by what it lacks") {
+        const auto encoded = [](const std::string& fields) {
+            return one("POST / HTTP/1.1\r\nHost: x\r\n" + fields + "\r\n0\r\n\r\n");
+        };
+        CHECK(encoded("Transfer-Encoding: Chunked\r\n").starts_with("POST"));
+        CHECK(encoded("Transfer-Encoding: gzip, chunked\r\n") == "bad 501");
+        CHECK(encoded("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n") == "bad 501");
+        CHECK(encoded("Transfer-Encoding: chunked, gzip\r\n") == "bad 400");
+        CHECK(encoded("Transfer-Encoding: chunked, chunked\r\n") == "bad 400");
+        CHECK(encoded("Transfer-Encoding: \r\n") == "bad 400");
+        CHECK(encoded("Transfer-Encoding: gzip\r\nContent-Length: 5\r\n") == "bad 400");
+    }
+
+    TEST_CASE("a request has one host, and that is one") {
+        for (const char* good : {"", "x", "x:80", "x:", "a.b-c_d~e:65535", "127.0.0.1", "[::1]:80",
+                                 "[v1.x:y]", "a%20b", "!$&'()*+,;="}) {
+            CAPTURE(good);
+            CHECK(one("GET / HTTP/1.1\r\nHost: " + std::string(good) + "\r\n\r\n")
+                      .starts_with("GET"));
+        }
+        for (const char* bad : {"a b", "a/b", "x?y", "x#y", "u@x", "x:y", "x:123456", "a:1:2",
+                                "[::1", "[]", "[::1]x", "a%2", "a%zz", "\"x\"", "a\\b", "x, y"}) {
+            CAPTURE(bad);
+            CHECK(one("GET / HTTP/1.1\r\nHost: " + std::string(bad) + "\r\n\r\n") == "bad 400");
+            CHECK(one("GET / HTTP/1.0\r\nHost: " + std::string(bad) + "\r\n\r\n") == "bad 400");
+        }
+        CHECK(one("GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n") == "bad 400");
+        CHECK(one("GET http://127.0.0.1/ HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n") == "bad 400");
+        CHECK(one("GET / HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n") == "bad 400");
+    }
+
+    TEST_CASE("a target is a path or a whole address, and nothing else") {
+        const auto asked = [](const std::string& target, const char* method = "GET") {
+            const std::string told = one(method + (" " + target) + " HTTP/1.1\r\nHost: x\r\n\r\n");
+            const std::size_t end = told.find(" v11");
+            return end == std::string::npos ? told : told.substr(0, end);
+        };
+        CHECK(asked("/") == "GET / ?");
+        CHECK(asked("/a?b?c") == "GET /a ?b?c");
+        CHECK(asked("//x/y") == "GET //x/y ?");
+        CHECK(asked("/x?http://127.0.0.1/z") == "GET /x ?http://127.0.0.1/z");
+        CHECK(asked("http://127.0.0.1?x=/admin") == "GET / ?x=/admin");
+        CHECK(asked("HTTP://127.0.0.1:80/a?b") == "GET /a ?b");
+        CHECK(asked("https://[::1]/a") == "GET /a ?");
+        CHECK(asked("http://127.0.0.1") == "GET / ?");
+        CHECK(asked("*", "OPTIONS") == "OPTIONS * ?");
+        CHECK(asked("h:443", "CONNECT") == "CONNECT h:443 ?");
+        for (const char* bad :
+             {"admin", "*", "h:443", "?x", "http:/h/", "http:///a", "http://", "http://:80/",
+              "http://localhost@x/", "ftp://127.0.0.1/", "://127.0.0.1/", "http://localhost b/",
+              "/a#b", "http://127.0.0.1/#b", "http://127.0.0.1:x/"}) {
+            CAPTURE(bad);
+            CHECK(asked(bad) == "bad 400");
+        }
+    }
+
+    TEST_CASE("an empty line before a request is passed over") {
+        const std::string request = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        for (const std::size_t step : {std::size_t{1}, std::size_t{1000}}) {
+            const auto all = parse_all("\r\n" + request + "\r\n" + request, step);
+            CHECK(all == std::vector<std::string>{one(request), one(request)});
+        }
+        CHECK(one("\r\n\r\n\r\n" + request) == "bad 400");
+        CHECK(one("\n" + request) == "bad 400");
+    }
+
+    TEST_CASE("a line feed alone ends no line, and is not waited behind") {
+        CHECK(one("GET / HTTP/1.1\n") == "bad 400");
+        CHECK(one("GET / HTTP/1.1\r\nHost: x\n\r\n") == "bad 400");
+        CHECK(one("GET / HTTP/1.1\r\nHost: x\r\nA: b\n\n") == "bad 400");
+    }
+
     TEST_CASE("limits on header and body have their own answers") {
         http_options limits;
         limits.header_bytes_max = 200;
@@ -152,10 +254,22 @@ TEST_SUITE("net/http_parser") {
             "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-Continue\r\nContent-Length: 2\r\n\r\n";
         http_request request;
         CHECK(parser.parse(bytes, request).wants_continue);
+        CHECK(request.path == "/");
+        CHECK(request.method == "POST");
         CHECK(!parser.parse(bytes, request).wants_continue);
         bytes += "ok";
         CHECK(parser.parse(bytes, request).made == progress::complete);
         CHECK(request.body == "ok");
+    }
+
+    TEST_CASE("an old client is never told to continue") {
+        const http_options limits;
+        http_parser parser(limits);
+        http_request request;
+        const auto outcome = parser.parse(
+            "POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n", request);
+        CHECK(outcome.made == progress::more);
+        CHECK(!outcome.wants_continue);
     }
 
     TEST_CASE("damaged requests parse alike whole and byte by byte, and never crash") {

@@ -5,6 +5,7 @@
 #include <net/both.hh>
 
 #include <weir/core/sleep.hh>
+#include <weir/core/when.hh>
 #include <weir/net/http.hh>
 
 namespace weir::net::test {
@@ -238,6 +239,210 @@ TEST_SUITE("net/http") {
             co_await std::move(stopping);
             co_await client->close();
         });
+    }
+
+    TEST_CASE("the last answer arrives whole though the client sends on") {
+        on_both([](host&) -> future<> {
+            http_server tested;
+            const std::string page(60'000, 'p');
+            tested.route("/page", [&page](const http_request&) {
+                return make_ready_future<http_response>(
+                    http_response{200, "text/plain; charset=utf-8", page});
+            });
+            co_await tested.start(address::loopback(0));
+            for (const std::string asked :
+                 {"GET /page HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+                  "GET /page HTTP/1.0\r\n\r\n"}) {
+                auto client = co_await connection::connect(tested.where());
+                const std::string sent = asked + std::string(100'000, 'x');
+                auto sending = client->send(bytes_of(sent));
+                co_await sleep_for(5ms);
+                CHECK(((co_await receive_to_end(*client)).ends_with("\r\n\r\n" + page)));
+                co_await std::move(sending);
+                co_await client->close();
+            }
+            co_await tested.stop();
+        });
+    }
+
+    TEST_CASE("the last answer before a stop arrives whole though the client sends on") {
+        on_both([](host&) -> future<> {
+            http_server tested;
+            promise<> go_on;
+            future<> gone_on = go_on.get_future();
+            const std::string page(60'000, 'p');
+            tested.route("/page", [&](const http_request&) -> future<http_response> {
+                co_await std::move(gone_on);
+                co_return http_response{200, "text/plain; charset=utf-8", page};
+            });
+            co_await tested.start(address::loopback(0));
+            auto client = co_await connection::connect(tested.where());
+            co_await client->send(bytes_of("GET /page HTTP/1.1\r\nHost: x\r\n\r\n"));
+            while (tested.counters().requests == 0) {
+                co_await sleep_for(1ms);
+            }
+            auto stopping = tested.stop();
+            co_await sleep_for(1ms);
+            const std::string more(50'000, 'x');
+            auto sending = client->send(bytes_of(more));
+            co_await sleep_for(1ms);
+            go_on.set_value();
+            co_await sleep_for(5ms);
+            CHECK(((co_await receive_to_end(*client)).ends_with("\r\n\r\n" + page)));
+            co_await std::move(sending);
+            co_await client->close();
+            co_await std::move(stopping);
+        });
+    }
+
+    TEST_CASE("a client that never stops sending is left after linger_bytes_max") {
+        on_both([](host&) -> future<> {
+            http_options options;
+            options.linger_max = 1h;
+            options.linger_bytes_max = 200'000;
+            http_server tested(options);
+            tested.route("/", say_body);
+            co_await tested.start(address::loopback(0));
+            auto client = co_await connection::connect(tested.where());
+            co_await client->send(
+                bytes_of("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+            const std::string flood(100'000, 'x');
+            bool cut = false;
+            for (int i = 0; i < 1000 && !cut; ++i) {
+                auto sending = client->send(bytes_of(flood));
+                co_await settled(sending);
+                cut = sending.failed();
+                std::move(sending).ignore();
+            }
+            CHECK(cut);
+            co_await client->close();
+            co_await tested.stop();
+        });
+    }
+
+    TEST_CASE("nobody is told to send a body that will be refused") {
+        on_both([](host&) -> future<> {
+            const auto asked = [](const char* line) {
+                return std::string(line) +
+                       " HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+                       "Content-Length: 4\r\n\r\n";
+            };
+            CHECK(co_await exchange(asked("POST /nowhere")) ==
+                  answer_of("404 Not Found", "no such page\n", "Connection: close\r\n"));
+            CHECK(co_await exchange(asked("PUT /")) ==
+                  answer_of("501 Not Implemented", "no such method\n", "Connection: close\r\n"));
+            http_options small;
+            small.body_bytes_max = 3;
+            CHECK(co_await exchange(asked("POST /"), small) == answer_of("413 Content Too Large",
+                                                                         "Content Too Large\n",
+                                                                         "Connection: close\r\n"));
+            CHECK((co_await exchange("POST / HTTP/1.0\r\nExpect: 100-continue\r\n"
+                                     "Content-Length: 4\r\n\r\nbody"))
+                      .starts_with("HTTP/1.1 200 OK"));
+        });
+    }
+
+    TEST_CASE("statuses have their names, and those without a body no length") {
+        on_simulator([](host&) -> future<> {
+            http_server tested;
+            unsigned status = 0;
+            tested.route("/", [&status](const http_request&) {
+                return make_ready_future<http_response>(
+                    http_response{status, "text/plain; charset=utf-8", "body"});
+            });
+            co_await tested.start(address::loopback(0));
+            const auto answer_to = [&](unsigned asked) -> future<std::string> {
+                status = asked;
+                auto client = co_await connection::connect(tested.where());
+                co_await client->send(
+                    bytes_of("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+                const std::string all = co_await receive_to_end(*client);
+                co_await client->close();
+                co_return dateless(all);
+            };
+            CHECK(co_await answer_to(201) ==
+                  answer_of("201 Created", "body", "Connection: close\r\n"));
+            CHECK(co_await answer_to(429) ==
+                  answer_of("429 Too Many Requests", "body", "Connection: close\r\n"));
+            CHECK(co_await answer_to(299) ==
+                  answer_of("299 Unknown", "body", "Connection: close\r\n"));
+            CHECK(co_await answer_to(205) ==
+                  answer_of("205 Reset Content", "", "Connection: close\r\n"));
+            for (const char* line : {"103 Early Hints", "204 No Content", "304 Not Modified"}) {
+                const auto asked = static_cast<unsigned>(std::atoi(line));
+                CHECK(co_await answer_to(asked) ==
+                      "HTTP/1.1 " + std::string(line) + "\r\nConnection: close\r\n\r\n");
+            }
+            co_await tested.stop();
+        });
+    }
+
+    TEST_CASE("an empty line behind a body is no request that never ends") {
+        on_simulator([](host&) -> future<> {
+            http_options options;
+            options.request_time_max = 1s;
+            options.idle_max = 30s;
+            CHECK(co_await exchange("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nb\r\n",
+                                    options) == answer_of("200 OK", "b"));
+        });
+    }
+
+    TEST_CASE("bodies that stop half way are held to a budget, and others are served beside them") {
+        on_simulator(
+            [](host&) -> future<> {
+                constexpr std::size_t clients = 60, body = 100'000, half = 90'000;
+                http_options options;
+                options.body_bytes_max = body;
+                options.requests_bytes = 1'000'000;
+                options.request_time_max = 1h;
+                http_server tested(options);
+                tested.route("/", say_body);
+                co_await tested.start(address::loopback(0));
+                const std::string header =
+                    "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n";
+                const std::string first = header + std::string(half, 'b');
+                const std::string rest(body - half, 'b');
+                std::vector<std::unique_ptr<connection>> open;
+                std::vector<future<>> sending;
+                for (std::size_t i = 0; i < clients; ++i) {
+                    open.push_back(co_await connection::connect(tested.where()));
+                    sending.push_back(open.back()->send(bytes_of(first)));
+                }
+                co_await sleep_for(2s);
+                CHECK(tested.budget().waiting() > 0);
+                CHECK(tested.budget().bytes_used() <=
+                      options.requests_bytes + tested.budget().largest());
+                auto other = co_await connection::connect(tested.where());
+                for (int i = 0; i < 10; ++i) {
+                    co_await other->send(
+                        bytes_of("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nyes"));
+                    const std::size_t size = answer_of("200 OK", "yes").size() + 37;
+                    const auto answer = co_await receive_exactly(*other, size);
+                    CHECK(dateless(std::string(text_of(answer))) == answer_of("200 OK", "yes"));
+                }
+                // One after the other gets room, whoever sends on.
+                const auto finish = [&rest](connection& of, future<> begun) -> future<> {
+                    co_await std::move(begun);
+                    co_await of.send(bytes_of(rest));
+                    const std::size_t size =
+                        answer_of("200 OK", std::string(body, 'b')).size() + 37;
+                    CHECK((co_await receive_exactly(of, size)).size() == size);
+                };
+                std::vector<future<>> finishing;
+                for (std::size_t i = 0; i < clients; ++i) {
+                    finishing.push_back(finish(*open[i], std::move(sending[i])));
+                }
+                for (auto& each : finishing) {
+                    co_await std::move(each);
+                }
+                for (auto& each : open) {
+                    co_await each->close();
+                }
+                co_await other->close();
+                co_await tested.stop();
+                CHECK(tested.budget().bytes_used() == 0);
+            },
+            1, 3);
     }
 }
 
