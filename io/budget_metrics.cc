@@ -29,8 +29,8 @@ budget_metrics::budget_metrics(shard& of, budget& counted) : _shard(of), _budget
     _kept.push_back(to.gauge({"weir_io_operation_max_bytes",
                               "Reads and writes of files go in pieces of this size at most."},
                              &counted.options().operation_bytes_max));
-    _kept.push_back(to.gauge({"weir_io_direct_write_max_bytes", "The same of direct writes."},
-                             &counted.options().direct_write_bytes_max));
+    _kept.push_back(to.gauge({"weir_io_direct_operation_max_bytes", "The same of direct ones."},
+                             &counted.options().direct_operation_bytes_max));
     counted.on_group([this](scheduling_group group) {
         try {
             add(group);

@@ -19,10 +19,10 @@ void budget_options::check() const {
     if (operation_cost == 0 || quantum == 0) {
         refuse("operation_cost and quantum must not be 0");
     }
-    for (const std::uint64_t piece : {operation_bytes_max, direct_write_bytes_max}) {
+    for (const std::uint64_t piece : {operation_bytes_max, direct_operation_bytes_max}) {
         if (piece == 0 || piece % 4096 != 0 || piece > (1U << 30)) {
             refuse(
-                "operation_bytes_max and direct_write_bytes_max must be multiples of 4 KiB, "
+                "operation_bytes_max and direct_operation_bytes_max must be multiples of 4 KiB, "
                 "1 GiB at most");
         }
     }

@@ -14,12 +14,12 @@ struct budget_options {
     std::uint64_t operation_cost = 16 << 10;  ///< beside its bytes
     std::uint64_t window_min = 256 << 10;     ///< in flight is always allowed
     std::uint64_t window_max = 64 << 20;      ///< above it nothing is started
-    /// Of one read, or one write of a file that is not direct. Larger ones go in pieces, one after
+    /// Of one read or write that is not direct. Larger ones go in pieces, one after
     /// the other, each with a turn of its own: here, on the device and on the processor, which
     /// copies so much in a fraction of uring_options::quota. A multiple of 4 KiB.
     std::uint64_t operation_bytes_max = 512 << 10;
-    /// Of one direct write, which the processor does not copy. A multiple of 4 KiB.
-    std::uint64_t direct_write_bytes_max = 2 << 20;
+    /// Of one direct read or write, which the processor does not copy. A multiple of 4 KiB.
+    std::uint64_t direct_operation_bytes_max = 2 << 20;
     /// What a group with scheduler::default_shares may start in a round.
     std::uint64_t quantum = 64 << 10;
     /// Latency that an operation may have beyond that of an idle device before the window shrinks;

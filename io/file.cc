@@ -8,6 +8,7 @@
 #include <utility>
 
 #include <weir/core/assert.hh>
+#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/io/budget.hh>
 #include <weir/io/parts.hh>
@@ -67,14 +68,11 @@ class file::use {
         ++_of->owners;
         ++_of->under_way;
     }
-    /// fails    throws if a failed sync has stopped the file
-    use(const file& of, const char* operation) : use(of) {
-        if (_of->stopped) {
-            throw error(operation, _of->path + " (stopped by a failed sync)",
-                        std::error_code(EIO, std::generic_category()));
-        }
+    use(const file& of, const char* operation) : use(of) { check(operation); }
+    use(const use& other) noexcept : _of(other._of) {
+        ++_of->owners;
+        ++_of->under_way;
     }
-    use(const use&) = delete;
     use& operator=(const use&) = delete;
     ~use() {
         if (--_of->under_way == 0 && _of->ended.open()) {
@@ -83,13 +81,19 @@ class file::use {
         _of->let_go();
     }
     open_file* operator->() const noexcept { return _of; }
+    /// fails    throws if a failed sync has stopped the file
+    void check(const char* operation) const {
+        if (_of->stopped) {
+            throw error(operation, _of->path + " (stopped by a failed sync)",
+                        std::error_code(EIO, std::generic_category()));
+        }
+    }
 
     /// Large ones are cut, so that others have their turns. What goes to the device straight from
     /// memory keeps a shard less busy than what is copied, but new memory is cleared on the way.
-    std::size_t piece_bytes_max(bool writes) const noexcept {
+    std::size_t piece_bytes_max() const noexcept {
         const budget_options& limits = this_backend().budget().options();
-        return writes && _of->how.direct ? limits.direct_write_bytes_max
-                                         : limits.operation_bytes_max;
+        return _of->how.direct ? limits.direct_operation_bytes_max : limits.operation_bytes_max;
     }
 
   private:
@@ -153,8 +157,16 @@ future<file> file::open(std::string path, options how, abort_source* give_up) {
 
 future<std::size_t> file::read(std::uint64_t offset, std::span<std::byte> into,
                                abort_source* give_up) {
-    const use of(*this, "read");
-    const std::size_t piece = of.piece_bytes_max(false);
+    const use of(*this);
+    return of->how.direct && into.size() > of.piece_bytes_max()
+               ? read_large(of, offset, into, give_up)
+               : read_piece_by_piece(of, offset, into, give_up);
+}
+
+future<std::size_t> file::read_piece_by_piece(use of, std::uint64_t offset,
+                                              std::span<std::byte> into, abort_source* give_up) {
+    of.check("read");
+    const std::size_t piece = of.piece_bytes_max();
     std::size_t done = 0;
     while (done < into.size()) {
         const iovec part{into.data() + done, std::min(into.size() - done, piece)};
@@ -172,9 +184,45 @@ future<std::size_t> file::read(std::uint64_t offset, std::span<std::byte> into,
     co_return done;
 }
 
+/// A device that reads for a program, not for the kernel's cache, is idle between two pieces: so
+/// the next one is under way meanwhile.
+future<std::size_t> file::read_large(use of, std::uint64_t offset, std::span<std::byte> into,
+                                     abort_source* give_up) {
+    const std::size_t piece = of.piece_bytes_max();
+    std::size_t begun = 0;
+    const auto begin_next = [&] {
+        const auto next = into.subspan(begun, std::min(piece, into.size() - begun));
+        const std::uint64_t at = offset + std::exchange(begun, begun + next.size());
+        return futurize([&] { return read_piece_by_piece(of, at, next, give_up); });
+    };
+    std::size_t done = 0;
+    for (future<std::size_t> first = begin_next(), second;; first = std::move(second)) {
+        const std::size_t wanted = begun - done;
+        const bool more = begun < into.size();
+        if (more) {
+            second = begin_next();
+        }
+        co_await settled(first);
+        const bool failed = first.failed();
+        const std::size_t count = failed ? 0 : first.take();
+        done += count;
+        if (more && !failed && count == wanted) {
+            continue;
+        }
+        if (more) {  // of no use, but it reads into the caller's memory
+            co_await settled(second);
+            std::move(second).ignore();
+        }
+        if (failed) {
+            std::rethrow_exception(first.take_failure());
+        }
+        co_return done;
+    }
+}
+
 future<std::size_t> file::read_next(std::span<std::byte> into, abort_source* give_up) {
     const use of(*this, "read");
-    const std::size_t wanted = std::min(into.size(), of.piece_bytes_max(false));
+    const std::size_t wanted = std::min(into.size(), of.piece_bytes_max());
     if (wanted == 0) {
         co_return 0;
     }
@@ -190,7 +238,7 @@ future<> file::write_next(std::span<const std::byte> from, abort_source* give_up
     const use of(*this, "write");
     iovec whole{const_cast<std::byte*>(from.data()), from.size()};
     for (parts_left left(std::span(&whole, 1)); !left.empty();) {
-        const parts_left::piece next = left.take(of.piece_bytes_max(true));
+        const parts_left::piece next = left.take(of.piece_bytes_max());
         const std::int32_t result =
             co_await submit(op::write_stream{of->fd, next.first, next.count}, give_up);
         left.give_back();
@@ -216,7 +264,7 @@ future<> file::write(std::uint64_t offset, std::vector<iovec> from) {
 future<> file::write_all(const use& of, std::uint64_t offset, std::span<iovec> from,
                          abort_source* give_up) {
     for (parts_left left(from); !left.empty();) {
-        const parts_left::piece next = left.take(of.piece_bytes_max(true));
+        const parts_left::piece next = left.take(of.piece_bytes_max());
         const op::write rest{of->fd, offset, next.first, next.count};
         const std::int32_t result = co_await submit(rest, give_up);
         left.give_back();

@@ -118,6 +118,11 @@ class file {
     class use;
 
     explicit file(open_file* opened) noexcept : _opened(opened) {}
+    static future<std::size_t> read_piece_by_piece(use of, std::uint64_t offset,
+                                                   std::span<std::byte> into,
+                                                   abort_source* give_up);
+    static future<std::size_t> read_large(use of, std::uint64_t offset, std::span<std::byte> into,
+                                          abort_source* give_up);
     static future<> write_all(const use& of, std::uint64_t offset, std::span<iovec> from,
                               abort_source* give_up);
 

@@ -159,7 +159,7 @@ TEST_SUITE("io/file") {
     TEST_CASE("large reads and writes go in pieces, and others have turns between them") {
         io::budget_options small;
         small.operation_bytes_max = 64 << 10;
-        small.direct_write_bytes_max = 128 << 10;
+        small.direct_operation_bytes_max = 128 << 10;
         small.window_min = small.window_max = (64 << 10) + small.operation_cost;
         with_budget(small, [](host&) -> future<> {
             constexpr std::size_t size = 4 << 20;
@@ -195,6 +195,38 @@ TEST_SUITE("io/file") {
             CHECK(budget_here().of(group).admitted - before >= 2 * size / (64 << 10));
             CHECK(others > 2 * size / (64 << 10) / 2);  // a turn for each piece, or nearly
             CHECK(most <= 2 * ((64 << 10) + (16 << 10)));
+            co_await whole.close();
+            co_await io::unlink(path);
+        });
+    }
+
+    TEST_CASE("a large direct read gives what is there, whatever ends early, and so it fails") {
+        io::budget_options small;
+        small.direct_operation_bytes_max = 16 << 10;
+        with_budget(small, [](host&) -> future<> {
+            const std::string path = path_of("direct");
+            io::file::options how = for_writing();
+            how.direct = true;
+            io::file whole = co_await io::file::open(path, how);
+            io::aligned_buffer bytes(200 << 10), back(400 << 10);
+            std::ranges::copy(pattern(bytes.size()), bytes.data());
+            co_await whole.write(0, bytes.span());
+            CHECK(co_await whole.read(0, back.span()) == bytes.size());
+            CHECK(std::equal(bytes.data(), bytes.data() + bytes.size(), back.data()));
+            CHECK(co_await whole.read(100 << 10, back.span().first(64 << 10)) == 64 << 10);
+            CHECK(std::equal(back.data(), back.data() + (64 << 10), bytes.data() + (100 << 10)));
+            co_await whole.truncate(50'000);
+            CHECK(co_await whole.read(0, back.span()) == 50'000);
+            abort_source give_up;
+            give_up.request();
+            bool failed = false;
+            try {
+                co_await whole.read(0, back.span(), &give_up);
+            } catch (const error& e) {
+                failed = e.is(errc::aborted);
+            }
+            CHECK(failed);
+            CHECK(whole.under_way() == 0);
             co_await whole.close();
             co_await io::unlink(path);
         });

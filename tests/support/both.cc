@@ -42,8 +42,9 @@ program checked(const program& body) {
 sim::world_options rough_world(std::uint64_t seed) {
     sim::world_options options;
     const auto swarm = sim::fault_plan::swarm(seed);
-    for (const auto kind : {sim::fault::slow_segment, sim::fault::short_send, sim::fault::pause,
-                            sim::fault::clog, sim::fault::wall_clock_step}) {
+    for (const auto kind :
+         {sim::fault::slow_segment, sim::fault::short_send, sim::fault::pause, sim::fault::clog,
+          sim::fault::wall_clock_step, sim::fault::interrupted, sim::fault::short_multishot}) {
         options.faults[kind] = swarm[kind];
     }
     options.nemesis_period = 10ms;
