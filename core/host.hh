@@ -23,15 +23,15 @@ struct host_options {
     unsigned shards = 1;
     /// The cpu of each shard, told by who binds their threads; empty where nobody does.
     std::vector<unsigned> cpus{};
-    shard_options shard;
-    mesh_options mesh;
-    log_options logging;
+    shard_options shard{};
+    mesh_options mesh{};
+    log_options logging{};
     /// Where log lines go; borrowed. Null: to stderr.
     weir::log_sink* log = nullptr;
     /// Hears the steps that work passes; see probe.hh. Null: nobody.
     probe_sink* probes = nullptr;
     /// Deliberate bugs that tests turn on to see them found; empty in production.
-    std::unordered_set<std::string> canaries;
+    std::unordered_set<std::string> canaries{};
 };
 
 /// What a process has once: the shards and the mesh between them. A simulation has many hosts in

@@ -16,12 +16,12 @@ namespace weir::io {
 using application = std::function<future<>(host&)>;
 
 struct run_options {
-    host_options host;            ///< its shards and their cpus are those of the placement
-    placement_options placement;  ///< which cpus; none: one per core, within the cgroup's quota
-    bool pin = true;              ///< each shard to its cpu
-    uring_options uring;
-    thread_pool_options blocking;
-    stall_options stall;
+    host_options host{};            ///< its shards and their cpus are those of the placement
+    placement_options placement{};  ///< which cpus; none: one per core, within the cgroup's quota
+    bool pin = true;                ///< each shard to its cpu
+    uring_options uring{};
+    thread_pool_options blocking{};
+    stall_options stall{};
     /// SIGINT and SIGTERM ask for a stop, a second one ends the process at once. SIGPIPE is
     /// ignored. Without it signals are the caller's matter.
     bool handle_signals = true;

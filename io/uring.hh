@@ -25,7 +25,7 @@ struct uring_options {
     /// Kernel worker threads of each kind (bounded and unbounded) for what can't complete at once.
     unsigned kernel_workers = 16;
     /// Who of those that read and write files goes first.
-    budget_options budget;
+    budget_options budget{};
 
     /// Buffers that receives lend, made at the first receive. The count is a power of two.
     unsigned receive_buffers = 256;

@@ -20,18 +20,18 @@ struct admin_table {
         std::string metric;  ///< its values are added up over shards and over other labels
         admin_unit unit = admin_unit::count;
     };
-    std::string title;
-    std::string row_header;               ///< above the names of the rows
-    std::vector<std::string> row_labels;  ///< a row for each combination of their values
-    std::vector<column> columns;
+    std::string title{};
+    std::string row_header{};               ///< above the names of the rows
+    std::vector<std::string> row_labels{};  ///< a row for each combination of their values
+    std::vector<column> columns{};
     std::size_t rows_max = 200;  ///< more are left out, and the page says so
 };
 
 struct admin_options {
     address at = address::loopback(9644);
     std::string title = "weir";
-    std::vector<admin_table> tables;
-    http_options http;
+    std::vector<admin_table> tables{};
+    http_options http{};
 };
 
 /// What an operator sees of a host: `/` a page that shows the shards live, `/shards.json` its

@@ -41,11 +41,11 @@ struct http_request {
 struct http_response {
     unsigned status = 200;
     std::string_view content_type = "text/plain; charset=utf-8";  ///< a literal
-    std::string body;
+    std::string body{};
 };
 
 struct http_options {
-    server_options server;
+    server_options server{};
     std::size_t header_bytes_max = 16 * 1024;  ///< above: 431
     std::size_t header_fields_max = 100;       ///< above: 431
     std::size_t body_bytes_max = 1024 * 1024;  ///< above: 413

@@ -13,7 +13,7 @@
 namespace weir::net {
 
 struct listener_options {
-    connection_options connection;
+    connection_options connection{};
     /// Accepted and not yet taken: so many may be taken in one turn. Then the kernel's line holds
     /// the others.
     std::size_t accept_ahead = 256;

@@ -18,7 +18,7 @@
 namespace weir::net {
 
 struct server_options {
-    std::string name;  ///< in metrics; empty: its address
+    std::string name{};  ///< in metrics; empty: its address
     connection_options connection{};
     std::size_t accept_ahead = listener_options{}.accept_ahead;  ///< see listener.hh
     std::size_t connections_max = 10'000;           ///< a shard; one above is closed at once

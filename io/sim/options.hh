@@ -54,7 +54,7 @@ struct backend_options {
     std::uint32_t buffers = 32;  ///< that receive lends; then ENOBUFS
     std::uint32_t buffer_size = 8192;
     std::uint32_t operations = 256;  ///< in flight; the rest waits in line
-    budget_options budget;
+    budget_options budget{};
 };
 
 struct schedule_options {
@@ -74,10 +74,10 @@ struct schedule_options {
 };
 
 struct world_options {
-    network_options network;
-    disk_options disk;
-    backend_options backend;
-    schedule_options schedule;
+    network_options network{};
+    disk_options disk{};
+    backend_options backend{};
+    schedule_options schedule{};
     fault_plan faults = fault_plan::none();
     /// Between occasions for partitions, clogs, cuts, kills and clock steps.
     duration nemesis_period = seconds(1);

@@ -31,17 +31,43 @@ serves() {
     wait "$process"
 }
 
+# What a plain "meson setup" builds, where nothing is that only applications and tests need.
+builds_the_library_alone() {
+    local folder=$TMPDIR/alone
+    mkdir "$TMPDIR/few"
+    for package in fmt hwloc; do
+        ln -s "$(pkg-config --variable=pcfiledir $package)/$package.pc" "$TMPDIR/few/"
+    done
+    printf "[binaries]\ncmake = 'not-here'\n" >"$TMPDIR/few.ini"
+    PKG_CONFIG_LIBDIR=$TMPDIR/few PKG_CONFIG_PATH='' \
+        meson setup "$folder" "$WEIR_ROOT" --native-file "$TMPDIR/few.ini"
+    ninja -C "$folder" -n all >"$TMPDIR/steps"
+    grep -q 'static target libweir.a' "$TMPDIR/steps"
+    ! grep -E '(tests|apps)/' "$TMPDIR/steps"
+}
+
+builds_an_application_by_name() {
+    meson setup "$TMPDIR/named" "$WEIR_ROOT"
+    ninja -C "$TMPDIR/named" -n apps/broker/weir-broker >"$TMPDIR/steps"
+    grep -q 'target apps/broker/weir-broker' "$TMPDIR/steps"
+    ! grep -E 'tests/|_sim|pipeline_' "$TMPDIR/steps"
+}
+
 by_pkg_config() {
     local flags
     flags=$(PKG_CONFIG_PATH=$(library_folder)/pkgconfig pkg-config --cflags --libs weir)
     $CXX -std=c++20 -o "$TMPDIR/service" "$here/service.cc" $flags
     serves "$TMPDIR/service"
+    flags=$(PKG_CONFIG_PATH=$(library_folder)/pkgconfig pkg-config --cflags --libs weir-sim)
+    $CXX -std=c++20 -o "$TMPDIR/simulated" "$here/simulated.cc" $flags
+    "$TMPDIR/simulated"
 }
 
 by_cmake() {
     cmake -G Ninja -S "$here/cmake" -B "$TMPDIR/cmake" -DCMAKE_PREFIX_PATH="$prefix"
     cmake --build "$TMPDIR/cmake"
     serves "$TMPDIR/cmake/service"
+    "$TMPDIR/cmake/simulated"
 }
 
 # Its build folder stays, so that the library is compiled there once and not for each run.
@@ -49,15 +75,18 @@ by_meson_subproject() {
     local folder=$WEIR_BUILD/install-test
     mkdir -p "$folder/subprojects"
     ln -sfn "$WEIR_ROOT" "$folder/subprojects/weir"
-    cp "$here/meson/meson.build" "$here/service.cc" "$folder/"
+    cp "$here/meson/meson.build" "$here"/*.cc "$folder/"
     [ -e "$folder/build/build.ninja" ] ||
         CXX="ccache $CXX" meson setup "$folder/build" "$folder" --force-fallback-for=weir
-    ninja -C "$folder/build" service
+    ninja -C "$folder/build" service simulated
     serves "$folder/build/service"
+    "$folder/build/simulated"
 }
 
-check "the library installs headers, an archive, weir.pc and weirConfig.cmake" install_library
-check "a service builds against the installed library by pkg-config" by_pkg_config
-check "a service builds against the installed library by CMake" by_cmake
-check "a service builds with weir as a meson subproject" by_meson_subproject
+check "a plain setup builds the library alone and needs nothing else" builds_the_library_alone
+check "an application is built by its name, with what it needs" builds_an_application_by_name
+check "the library installs headers, archives, pkg-config and CMake files" install_library
+check "a service and its simulation build by pkg-config" by_pkg_config
+check "a service and its simulation build by CMake" by_cmake
+check "a service and its simulation build with weir as a meson subproject" by_meson_subproject
 finish
