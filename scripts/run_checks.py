@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -110,6 +111,27 @@ class Check:
         if broken:
             raise Failed(f"{len(broken)} of {len(paths)}: {' '.join(broken[:5])}")
         return f"{len(paths)} files, {len(todo)} changed"
+
+
+class Passed:
+    """What has passed on this tree, with what is not committed yet: that need not run again."""
+
+    def __init__(self, files, mode, cache):
+        digest = hashlib.sha256(mode.encode())
+        for name, text in sorted(files.items()):
+            digest.update(name.encode() + b"\0" + text.encode() + b"\0")
+        self._tree = digest.hexdigest()[:32]
+        self._cache = cache
+
+    def _mark(self, step):
+        return self._cache / f"{step}.{self._tree}"
+
+    def has(self, step):
+        return self._mark(step).exists()
+
+    def add(self, step):
+        self._cache.mkdir(parents=True, exist_ok=True)
+        self._mark(step).touch()
 
 
 def step_format(check):
@@ -292,6 +314,56 @@ def step_sim(check):
     return f"{seconds} s"
 
 
+def broker_serves_on_a_plain_system(check):
+    """Seconds from the clone until a record came back, with what setup installs."""
+    started = time.monotonic()
+    at = check.log.tell()
+    check.log.write("$ scripts/fresh scripts/run broker\n")
+    check.log.flush()
+    with subprocess.Popen(["scripts/fresh", "scripts/run", "broker", "--port", "0", "--admin",
+                           "127.0.0.1:0"], cwd=ROOT, stdout=check.log, stderr=subprocess.STDOUT,
+                          stdin=subprocess.DEVNULL) as broker:
+        try:
+            address = None
+            while address is None:
+                with open(check.log.name, encoding="utf-8", errors="replace") as log:
+                    log.seek(at)
+                    address = re.search(r"kcat -P -b (\S+)", log.read())
+                if broker.poll() is not None:
+                    raise Failed("scripts/run broker ended on a plain system")
+                if time.monotonic() - started > 3600:
+                    raise Failed("scripts/run broker does not serve on a plain system")
+                time.sleep(0.2)
+            seconds = time.monotonic() - started
+            check.must("kcat can't produce", ["sh", "-c", f"seq 10 | kcat -P -b {address[1]} -t t"],
+                       timeout_s=60)
+            got = subprocess.run(["kcat", "-C", "-b", address[1], "-t", "t", "-e", "-q", "-o",
+                                  "beginning"], capture_output=True, text=True, check=False,
+                                 timeout=60).stdout.split()
+            if sorted(got, key=int) != [str(i) for i in range(1, 11)]:
+                raise Failed(f"kcat got {got}")
+        finally:
+            broker.terminate()
+    return seconds
+
+
+def step_fresh(check):
+    """Both commands of the README where nothing is installed: a plain Debian 12 for each."""
+    if os.geteuid() != 0:
+        raise Skipped("making a plain Debian needs root")
+    if not shutil.which("debootstrap", path=os.environ["PATH"] + ":/usr/sbin:/sbin"):
+        raise Skipped("debootstrap is not installed")
+    if check.run(["unshare", "--mount", "true"]) != 0:
+        raise Skipped("mounting is not allowed here")
+    seconds = broker_serves_on_a_plain_system(check)
+    check.must("scripts/test fails on a plain system", ["scripts/fresh", "scripts/test"],
+               timeout_s=7200)
+    check.log.flush()
+    with open(check.log.name, encoding="utf-8", errors="replace") as log:
+        last = log.read().strip().split("\n")[-1]
+    return f"the broker served after {seconds:.0f} s; {last}"
+
+
 def steps():
     return {name.removeprefix("step_").replace("_", "-"): value
             for name, value in globals().items() if name.startswith("step_")}
@@ -322,23 +394,35 @@ QUICK = ["format", "tidy", "headers", "probes", "gcc", "warnings", "model", "sim
 
 
 def main():
-    words = sys.argv[1:] or ["full"]
+    again = "--again" in sys.argv
+    words = [word for word in sys.argv[1:] if word != "--again"] or ["full"]
     mode = "quick" if words == ["quick"] else "full"
     chosen = QUICK if mode == "quick" else list(steps()) if words == ["full"] else words
     unknown = [name for name in chosen if name not in steps()]
     if unknown:
-        print(f"usage: scripts/check [quick|full|STEP...], with the steps {' '.join(steps())}")
+        print("usage: scripts/check [--again] [quick|full|STEP...], with the steps "
+              f"{' '.join(steps())}")
         return 2
     LOGS.mkdir(exist_ok=True)
     check = Check(mode)
+    # Who names a step wants it to run.
+    before = Passed(check.files, mode, CACHE / "passed")
+    resumes = not again and words in (["quick"], ["full"])
     passed = failed = skipped = 0
     for name in chosen:
+        if resumes and before.has(name):
+            passed += 1
+            print(f"{name:<12} {'ok':<8} {0:7.1f} s  passed on this tree before (see --again)",
+                  flush=True)
+            continue
         started = time.monotonic()
         log_path = LOGS / f"{name}.log"
         with open(log_path, "w", encoding="utf-8") as check.log, telling(name, log_path):
             try:
                 word, detail = "ok", steps()[name](check)
                 passed += 1
+                if tidy.tree(ROOT) == check.files:
+                    before.add(name)
             except Skipped as why:
                 word, detail = "skipped", str(why)
                 skipped += 1
