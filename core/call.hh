@@ -34,7 +34,7 @@ class remote_call final : public call_record, public pooled {
         : call_record(context, deadline), _fn(std::move(fn)) {}
 
     future<R> result() noexcept { return _promise.get_future(); }
-    void refuse(std::exception_ptr failure) noexcept {
+    void refuse(std::exception_ptr failure) noexcept override {
         _promise.set_failure(std::move(failure));
         delete this;
     }
@@ -100,6 +100,12 @@ class remote_call final : public call_record, public pooled {
         return static_cast<remote_call*>(call.record);
     }
 
+    /// A callable that returns no future is answered at once: the call waits for nothing that it
+    /// starts.
+    struct waited_by_nobody {
+        waited_by_nobody() noexcept { this_shard().set_context({this_shard().context().group}); }
+    };
+
     static void invoke(const call_message& call, shard_id from) noexcept {
         if (call.deadline != never && this_shard().now() > call.deadline) {
             answer(record_of(call), from,
@@ -114,10 +120,12 @@ class remote_call final : public call_record, public pooled {
             }
             waiting->start();
         } else if constexpr (sent_inline<Fn>) {
+            const waited_by_nobody alone;
             alignas(8) std::byte copy[sizeof(Fn)];
             std::memcpy(copy, call.callable, sizeof(Fn));
             answer(record_of(call), from, futurize(*std::launder(reinterpret_cast<Fn*>(copy))));
         } else {
+            const waited_by_nobody alone;
             answer(record_of(call), from, futurize(record_of(call)->_fn));
         }
     }
@@ -152,9 +160,11 @@ class remote_call final : public call_record, public pooled {
 /// of itself if it is small and trivially copyable; what it owns is destroyed here.
 /// fn        returns a value, nothing or a future; arguments that it captures by reference stay
 ///           here and must be safe to read there
-/// deadline  the call fails with errc::timed_out if it could not be started by then
+/// deadline  the call fails with errc::timed_out if it could not be started by then, or has no
+///           credit yet
 /// fails     as `fn` does; errc::overloaded if calls are nested deeper than mesh_options::depths
 /// thread    any shard; on `to` itself `fn` runs at once
+/// group     the caller's, which pays; where another group should run first it waits in line
 /// cost      one 64-byte slot each way; no allocation after warm-up; waits in line when
 ///           mesh_options::call_credits calls to that shard are under way
 template <typename Fn>

@@ -58,6 +58,13 @@ class coroutine_promise_base : public task {
     task* take_waiter() noexcept { return _result.take_waiter(); }
 
   protected:
+    /// Nobody waits for what was ignored, so no call does either.
+    void begin_anew_if_ignored() noexcept {
+        if (_result.ignored() && context().call_depth != 0) [[unlikely]] {
+            set_context({context().group});
+            this_shard().set_context(context());
+        }
+    }
     promise<T> _result;
     ~coroutine_promise_base() = default;
 };
@@ -69,7 +76,10 @@ class coroutine_promise final : public coroutine_promise_base<T> {
     void return_value(U&& value) {
         this->_result.settle(std::forward<U>(value));
     }
-    void run() noexcept override { handle().resume(); }
+    void run() noexcept override {
+        this->begin_anew_if_ignored();
+        handle().resume();
+    }
     void* coroutine_address() noexcept override { return handle().address(); }
 
   private:
@@ -80,7 +90,10 @@ template <>
 class coroutine_promise<void> final : public coroutine_promise_base<void> {
   public:
     void return_void() { _result.settle(); }
-    void run() noexcept override { handle().resume(); }
+    void run() noexcept override {
+        this->begin_anew_if_ignored();
+        handle().resume();
+    }
     void* coroutine_address() noexcept override { return handle().address(); }
 
   private:

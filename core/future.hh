@@ -310,6 +310,8 @@ class promise {
     bool open() const noexcept { return _open; }
     /// Whether someone still holds the future.
     bool wanted() const noexcept { return _future != nullptr; }
+    /// Whether its holder said that nothing of it matters.
+    bool ignored() const noexcept { return _ignored; }
 
     // For coroutines, which settle first and hand over at their end.
     template <typename... Args>

@@ -78,7 +78,10 @@ template <typename Fn>
 auto with_gate(gate& entered, Fn fn) ->
     typename detail::futurized<std::invoke_result_t<Fn&>>::type {
     const gate::holder inside = entered.hold();
-    co_return co_await futurize(fn);
+    co_return co_await [&fn] {
+        const begins_anew anew;
+        return futurize(fn);
+    }();
 }
 
 }  // namespace weir

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/core/mesh.hh>
 
+#include <algorithm>
 #include <bit>
+#include <cstring>
 #include <limits>
+#include <new>
 #include <utility>
 
 #include <weir/core/assert.hh>
@@ -13,8 +16,8 @@ namespace weir {
 
 std::size_t mesh_options::capacity() const noexcept {
     std::size_t sum = 0;
-    for (unsigned depth = 0; depth < depths; ++depth) {
-        sum += credits(depth);
+    for (unsigned level = 0; level < levels; ++level) {
+        sum += credits(level);
     }
     return std::bit_ceil(sum + drain_batch);
 }
@@ -27,8 +30,8 @@ struct mesh_port::lane {
           reply_ring(options.capacity()),
           requests_out(request_ring.open()),
           replies_out(reply_ring.open()) {
-        for (unsigned depth = 0; depth < mesh_options::depths; ++depth) {
-            levels[depth].credits = options.credits(depth);
+        for (unsigned level = 0; level < mesh_options::levels; ++level) {
+            levels[level].credits = options.credits(level);
         }
     }
 
@@ -46,7 +49,7 @@ struct mesh_port::lane {
     ring<call_reply>::producer replies_out;
     std::optional<ring<call_message>::reader> requests_in;
     std::optional<ring<call_reply>::reader> replies_in;
-    std::array<level, mesh_options::depths> levels;
+    std::array<level, mesh_options::levels> levels;
     bool touched = false;
 };
 
@@ -73,6 +76,10 @@ void mesh_port::register_metrics() {
     count("weir_wakeups_total", "Sleeping shards woken.", _counters.wakeups);
     count("weir_call_credit_waits_total", "Calls that waited for a credit.",
           _counters.credit_waits);
+    count("weir_call_credit_timeouts_total", "Calls whose deadline passed before a credit came.",
+          _counters.timed_out);
+    count("weir_calls_queued_total", "Calls of other shards that waited for their group's turn.",
+          _counters.calls_queued);
     count("weir_calls_refused_total", "Calls nested too deep.", _counters.calls_refused);
 }
 
@@ -95,6 +102,9 @@ void mesh_port::part() noexcept {
     }
 }
 
+// A call that began anew may use the credits of its own level or, in case that somebody waits for
+// it, those of the level that it has by the calls above it. There it can't starve: whatever holds
+// a credit of that level has as many calls above it, or more, and waits for calls with still more.
 bool mesh_port::send(shard_id to, call_record& record) {
     const unsigned depth = record._context.call_depth;
     if (depth >= mesh_options::depths) {
@@ -102,17 +112,29 @@ bool mesh_port::send(shard_id to, call_record& record) {
         return false;
     }
     lane& target = *_lanes[to];
-    lane::level& level = target.levels[depth];
-    if (level.credits == 0) {
-        ++_counters.credit_waits;
-        ++level.waiting;
-        (level.last_waiting ? level.last_waiting->next : level.first_waiting) = &record;
-        level.last_waiting = &record;
+    unsigned level = depth;
+    if (target.levels[level].credits == 0 && record._context.calls_above < mesh_options::levels) {
+        level = record._context.calls_above;
+    }
+    if (target.levels[level].credits == 0) [[unlikely]] {
+        wait_for_credit(target, level, record);
         return true;
     }
-    --level.credits;
+    --target.levels[level].credits;
+    record._level = static_cast<std::uint8_t>(level);
     push(target, record);
     return true;
+}
+
+void mesh_port::wait_for_credit(lane& to, unsigned level, call_record& record) {
+    lane::level& line = to.levels[level];
+    ++_counters.credit_waits;
+    ++line.waiting;
+    (line.last_waiting ? line.last_waiting->next : line.first_waiting) = &record;
+    line.last_waiting = &record;
+    if (record._deadline != never && (!_deadlines.armed() || record._deadline < _deadlines.due())) {
+        _deadlines.arm(record._deadline);
+    }
 }
 
 void mesh_port::push(lane& to, call_record& record) {
@@ -216,7 +238,7 @@ void mesh_port::prefetch(std::uint64_t rung) const noexcept {
     }
 }
 
-void mesh_port::drain(std::uint64_t rung, instant until) {
+instant mesh_port::drain(std::uint64_t rung, instant until) {
     std::uint64_t bits = rung | std::exchange(_backlog, 0);
     if ((bits & bell::foreign) != 0) {
         bits &= ~bell::foreign;
@@ -225,66 +247,194 @@ void mesh_port::drain(std::uint64_t rung, instant until) {
     for (bell_listener* const each : _listeners) {
         each->rung(rung);
     }
+    _paid = _owner.now();
+    charge_answers(_owner.context().group);
     while (bits != 0) {
         const unsigned bit = static_cast<unsigned>(std::countr_zero(bits));
         bits &= bits - 1;
         for (std::size_t peer = bit; peer < _lanes.size(); peer += bell::peer_bits) {
-            if (_lanes[peer] && !drain_lane(*_lanes[peer], until)) {
-                _backlog |= std::uint64_t{1} << bit;
+            if (_lanes[peer]) {
+                drain_replies(*_lanes[peer]);
+                if (!drain_requests(*_lanes[peer], until)) {
+                    _backlog |= std::uint64_t{1} << bit;
+                }
             }
         }
     }
+    charge_answers(_paying);
+    return _paid;
 }
 
 // Credits come back only when the slots of their replies have been released.
 void mesh_port::drain_replies(lane& from) {
-    std::array<unsigned, mesh_options::depths> returned{};
+    std::array<unsigned, mesh_options::levels> returned{};
     const std::size_t count = from.replies_in->drain(~std::size_t{0}, [&](const call_reply& reply) {
         prefetch_to_read(&reply + read_ahead);
         // The record is gone after finish().
-        const unsigned depth = reply.record->_context.call_depth;
+        const unsigned level = reply.record->_level;
         reply.record->finish(reply);
-        ++returned[depth];
+        ++returned[level];
         if (_hurries_credits) [[unlikely]] {
-            return_credits(from, depth, std::exchange(returned[depth], 0));
+            return_credits(from, level, std::exchange(returned[level], 0));
         }
     });
-    for (unsigned depth = 0; count != 0 && depth < mesh_options::depths; ++depth) {
-        return_credits(from, depth, returned[depth]);
+    for (unsigned level = 0; count != 0 && level < mesh_options::levels; ++level) {
+        return_credits(from, level, returned[level]);
     }
 }
 
-bool mesh_port::drain_lane(lane& from, instant until) {
-    drain_replies(from);
+// Looks at the clock after each few calls, the fewer the longer they take.
+bool mesh_port::drain_requests(lane& from, instant until) {
     const task_context own = _owner.context();
-    while (from.requests_in->drain(mesh_options::drain_batch, [&](const call_message& call) {
+    instant looked = _paid;
+    std::size_t batch = std::min(_answers_per_look, answers_before_look);
+    bool in_time = true;
+    while (in_time && from.requests_in->drain(batch, [&](const call_message& call) {
         prefetch_to_read(&call + read_ahead);
-        ++_counters.calls_received;
-        _owner.set_context(
-            {call.context.group, static_cast<std::uint8_t>(call.context.call_depth + 1)});
-        call.invoke(call, from.peer);
-    }) == mesh_options::drain_batch) {
-        if (_owner.outside().now() >= until) {
-            _owner.set_context(own);
-            return false;
-        }
+        answer(call, from.peer);
+    }) == batch) {
+        const instant now = _owner.outside().now();
+        batch = now - looked > long_answers ? 1 : std::min(2 * batch, mesh_options::drain_batch);
+        _answers_per_look = batch;
+        looked = now;
+        in_time = now < until;
+        charge_answers(_paying);
     }
     _owner.set_context(own);
+    return in_time;
+}
+
+void mesh_port::answer(const call_message& call, shard_id from) {
+    ++_counters.calls_received;
+    const task_context context{
+        call.context.group, static_cast<std::uint8_t>(call.context.call_depth + 1),
+        static_cast<std::uint8_t>(std::min(call.context.calls_above + 1, 255))};
+    if (answers_now(context.group) || !queue_call(call, from, context)) {
+        _owner.set_context(context);
+        call.invoke(call, from);
+    }
+}
+
+// While there is one group it needs no account.
+bool mesh_port::answers_now(scheduling_group group) {
+    if (_owner.scheduler().group_count() == 1) [[likely]] {
+        return true;
+    }
+    if (group != _paying) {
+        charge_answers(group);
+    }
+    return _answers_now && _queued[group.index] == 0;
+}
+
+void mesh_port::charge_answers(scheduling_group next) {
+    scheduler& groups = _owner.scheduler();
+    if (groups.group_count() > 1) [[unlikely]] {
+        const instant now = _owner.outside().now();
+        groups.charge_aside(_paying, now - _paid);
+        _paid = now;
+        _paying = next;
+        _answers_now = groups.runs_next(next);
+    }
+}
+
+/// A call that waits for the turn of its group.
+class mesh_port::queued_call final : public task, public detail::pooled {
+  public:
+    queued_call(mesh_port& port, const call_message& call, shard_id from, task_context context)
+        : task(context), _port(port), _from(from) {
+        std::memcpy(_call, &call, sizeof call);
+    }
+    void run() noexcept override {
+        alignas(call_message) std::byte copy[sizeof(call_message)];
+        std::memcpy(copy, _call, sizeof copy);
+        mesh_port& port = _port;
+        const shard_id from = _from;
+        --port._queued[context().group.index];
+        delete this;
+        const auto& call = *std::launder(reinterpret_cast<const call_message*>(copy));
+        call.invoke(call, from);
+    }
+
+  private:
+    mesh_port& _port;
+    const shard_id _from;
+    std::byte _call[sizeof(call_message)];
+};
+
+bool mesh_port::queue_call(const call_message& call, shard_id from, task_context context) noexcept {
+    try {
+        _owner.make_ready(*new queued_call(*this, call, from, context));
+    } catch (const std::bad_alloc&) {
+        return false;
+    }
+    ++_queued[context.group.index];
+    ++_counters.calls_queued;
     return true;
 }
 
-void mesh_port::return_credits(lane& to, unsigned depth, unsigned count) {
-    lane::level& level = to.levels[depth];
-    level.credits += count;
-    while (level.credits != 0 && level.first_waiting != nullptr) {
-        call_record& next = *level.first_waiting;
-        level.first_waiting = std::exchange(next.next, nullptr);
-        if (level.first_waiting == nullptr) {
-            level.last_waiting = nullptr;
+// The first in line that may have a credit of `level`: of that level, or of a deeper one if it is
+// there only because a handler may wait for it.
+call_record* mesh_port::next_waiting(lane& to, unsigned level) noexcept {
+    for (unsigned at = level; at < mesh_options::levels; ++at) {
+        lane::level& line = to.levels[at];
+        if (call_record* const first = line.first_waiting;
+            first != nullptr && first->_context.call_depth <= level) {
+            line.first_waiting = std::exchange(first->next, nullptr);
+            if (line.first_waiting == nullptr) {
+                line.last_waiting = nullptr;
+            }
+            --line.waiting;
+            return first;
         }
-        --level.waiting;
-        --level.credits;
-        push(to, next);
+    }
+    return nullptr;
+}
+
+void mesh_port::return_credits(lane& to, unsigned level, unsigned count) {
+    to.levels[level].credits += count;
+    while (to.levels[level].credits != 0) {
+        call_record* const next = next_waiting(to, level);
+        if (next == nullptr) {
+            return;
+        }
+        --to.levels[level].credits;
+        next->_level = static_cast<std::uint8_t>(level);
+        push(to, *next);
+    }
+}
+
+void mesh_port::expire_waiting() noexcept {
+    instant next = never;
+    for (auto& each : _lanes) {
+        if (each) {
+            expire_waiting(*each, next);
+        }
+    }
+    if (next != never) {
+        // Not for each call alone: a long line is gone through once a grain.
+        _deadlines.arm(std::max(next, _owner.now() + deadline_grain));
+    }
+}
+
+void mesh_port::expire_waiting(lane& of, instant& next) noexcept {
+    for (lane::level& line : of.levels) {
+        call_record* before = nullptr;
+        for (call_record* each = line.first_waiting; each != nullptr;) {
+            call_record* const after = each->next;
+            if (each->_deadline >= _owner.now()) {
+                next = std::min(next, each->_deadline == never ? never : each->_deadline);
+                before = each;
+            } else {
+                (before ? before->next : line.first_waiting) = after;
+                if (after == nullptr) {
+                    line.last_waiting = before;
+                }
+                --line.waiting;
+                ++_counters.timed_out;
+                each->refuse(make_failure("call", "another shard", errc::timed_out));
+            }
+            each = after;
+        }
     }
 }
 

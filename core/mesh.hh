@@ -17,15 +17,21 @@ namespace weir {
 class call_record;
 
 /// How many calls a shard may have under way to each other shard. A call that a call's handler
-/// makes is one level deeper and has credits of its own, so that two shards that call each other
-/// can't wait for each other for ever; beyond the last level a call fails as overloaded.
+/// makes, and may wait for, is one level deeper and has credits of its own, so that shards that
+/// call each other can't wait for each other for ever; beyond the last level a call fails as
+/// overloaded. What nobody need wait for begins at level 0 again, see begins_anew; in case that
+/// somebody does, its calls have the credits of the level that they would have otherwise, too.
 struct mesh_options {
     static constexpr unsigned depths = 4;
-    unsigned call_credits = 128;       ///< level 0; each deeper level has half, at least 8
+    static constexpr unsigned levels = 2 * depths;
+    unsigned call_credits = 128;       ///< level 0; each deeper level has half of the one above
+    unsigned call_credits_least = 8;   ///< of each level; from 1 on
     std::size_t foreign_calls = 4096;  ///< of threads without a shard, waiting for one shard
 
-    unsigned credits(unsigned depth) const noexcept {
-        return call_credits >> depth > 8 ? call_credits >> depth : 8;
+    /// Levels from `depths` on are only for calls that began anew and may be waited for.
+    unsigned credits(unsigned level) const noexcept {
+        const unsigned halved = call_credits >> level;
+        return level >= depths ? 1 : halved > call_credits_least ? halved : call_credits_least;
     }
     /// Slots of a ring, of requests or of replies, so that whoever may claim one has room. Let C be
     /// the credits of all levels together. A caller takes a credit before it claims a request's
@@ -41,7 +47,7 @@ struct mesh_options {
     /// Neither side counts anew: the release of a slot happens before the publication that lets
     /// the other side claim it. tests/model/call.pml checks all this over all interleavings.
     std::size_t capacity() const noexcept;
-    static constexpr std::size_t drain_batch = 16;  ///< requests between releases
+    static constexpr std::size_t drain_batch = 12;  ///< requests between releases
 };
 
 /// A call on its way: one cache line.
@@ -70,6 +76,8 @@ class call_record {
   public:
     virtual void write(call_message& slot) noexcept = 0;
     virtual void finish(const call_reply& reply) noexcept = 0;
+    /// Ends a call that was never under way.
+    virtual void refuse(std::exception_ptr failure) noexcept = 0;
 
     call_record* next = nullptr;  ///< in line for a credit
 
@@ -80,6 +88,7 @@ class call_record {
 
     friend class mesh_port;
     task_context _context;
+    std::uint8_t _level = 0;  // whose credit it holds
     instant _deadline;
 };
 
@@ -89,6 +98,8 @@ struct mesh_counters {
     std::uint64_t bells_rung = 0;
     std::uint64_t wakeups = 0;
     std::uint64_t credit_waits = 0;
+    std::uint64_t timed_out = 0;      ///< while they waited for a credit
+    std::uint64_t calls_queued = 0;   ///< of peers, that waited for their group's turn
     std::uint64_t calls_refused = 0;  ///< too deep
     std::uint64_t foreign_calls = 0;
     std::uint64_t foreign_refused = 0;  ///< too many at once
@@ -137,8 +148,10 @@ class mesh_port {
     /// the peers that rang: with more of them there is no waiting for lines to be saved.
     void prefetch(std::uint64_t rung) const noexcept;
     /// Takes what arrived: replies first, since they return credits, then calls, until the time
-    /// is `until`. Keeps in mind what it had to leave.
-    void drain(std::uint64_t rung, instant until);
+    /// is `until`. Keeps in mind what it had to leave. Calls run here and now if their group would
+    /// run next, and else become tasks of it; it pays for them.
+    /// returns  until when the time of this turn was charged to groups
+    instant drain(std::uint64_t rung, instant until);
     /// Whether drain() left something.
     bool backlog() const noexcept { return _backlog != 0; }
     /// Publishes requests and replies, rings the peers' bells, wakes those that sleep.
@@ -166,8 +179,23 @@ class mesh_port {
 
   private:
     struct lane;
+    class queued_call;
+    /// Fails the calls whose deadline passes while they wait for a credit.
+    class deadlines final : public timer {
+      public:
+        explicit deadlines(mesh_port& of) noexcept : _port(of) {}
+        ~deadlines() = default;
+
+      private:
+        void fire() noexcept override { _port.expire_waiting(); }
+        mesh_port& _port;
+    };
 
     static constexpr std::size_t publish_batch = 32;  // slots claimed before a bell is worth it
+    // What peers' calls may take together before the clock is looked at after each.
+    static constexpr duration long_answers = std::chrono::microseconds(30);
+    static constexpr std::size_t answers_before_look = 4;
+    static constexpr duration deadline_grain = std::chrono::microseconds(100);
     // Each slot comes from the other side's cache, so several are fetched at a time.
     static constexpr int read_ahead = 4;
     static constexpr int write_ahead = 8;
@@ -181,9 +209,17 @@ class mesh_port {
     void submit_wakes();
     bool add_foreign(std::unique_ptr<foreign_work>& work, std::size_t limit);
     void drain_replies(lane& from);
-    bool drain_lane(lane& from, instant until);
+    bool drain_requests(lane& from, instant until);
+    void answer(const call_message& call, shard_id from);
+    bool answers_now(scheduling_group group);
+    bool queue_call(const call_message& call, shard_id from, task_context context) noexcept;
+    void charge_answers(scheduling_group next);
     void drain_foreign();
-    void return_credits(lane& to, unsigned depth, unsigned count);
+    void wait_for_credit(lane& to, unsigned level, call_record& record);
+    call_record* next_waiting(lane& to, unsigned level) noexcept;
+    void return_credits(lane& to, unsigned level, unsigned count);
+    void expire_waiting() noexcept;
+    void expire_waiting(lane& of, instant& next) noexcept;
     /// On cores of their own peers run all the time; see poller::let_peers_run().
     void let_peers_run() {
         if (_peers_stand_still) [[unlikely]] {
@@ -202,6 +238,14 @@ class mesh_port {
     std::uint64_t _backlog = 0;
     bool _woke = false;
     mesh_counters _counters;
+    deadlines _deadlines{*this};
+
+    // Who pays for the calls that are answered in drain(), since when.
+    scheduling_group _paying;
+    instant _paid;
+    bool _answers_now = true;
+    std::size_t _answers_per_look = answers_before_look;
+    std::array<std::uint32_t, scheduler::max_groups> _queued{};  // calls in line, by group
     std::vector<metrics::registration> _metrics;
 
     mutable std::mutex _foreign_lock;

@@ -66,6 +66,14 @@ class poller {
     /// (`rung`) and the minimum slice is over. In the simulator a seeded choice.
     /// cost     a time stamp counter
     virtual bool preempt(bool rung) noexcept = 0;
+    /// How many checks of need_preempt() may pass before preempt() is asked again, when it has said
+    /// no: few while tasks are long.
+    /// checks   that passed since it was asked before, or since the slice began
+    /// most     the answer, at most
+    virtual unsigned next_look(unsigned checks, unsigned most) noexcept {
+        static_cast<void>(checks);
+        return most;
+    }
     /// A word of which a bit in completions_mask() says that completions wait. Never null.
     virtual const std::atomic<std::uint32_t>* completions_word() const noexcept = 0;
     virtual std::uint32_t completions_mask() const noexcept = 0;

@@ -67,6 +67,29 @@ void scheduler::charge(group& ran, duration used) noexcept {
         1, static_cast<std::uint64_t>(used.count()) * default_shares / ran.shares);
 }
 
+bool scheduler::runs_next(scheduling_group wanted) const noexcept {
+    if (_ready == 0) {
+        return true;
+    }
+    const group& own = _groups[wanted.index];
+    const std::uint64_t place =
+        own.ready.empty() ? std::max(own.virtual_runtime, _least) : own.virtual_runtime;
+    for (const group& each : _groups) {
+        if (!each.ready.empty() && each.virtual_runtime < place) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void scheduler::charge_aside(scheduling_group ran, duration used) noexcept {
+    group& own = _groups[ran.index];
+    if (own.ready.empty()) {
+        own.virtual_runtime = std::max(own.virtual_runtime, _least);
+    }
+    charge(own, used);
+}
+
 group_counters scheduler::counters(scheduling_group group) const {
     WEIR_ASSERT(group.index < _groups.size());
     const auto& own = _groups[group.index];

@@ -46,6 +46,10 @@ class scheduler {
     struct group;
     group* next() noexcept;
     void charge(group& ran, duration used) noexcept;
+    /// Whether work of `group`, if it was ready now, would run before all that is.
+    bool runs_next(scheduling_group group) const noexcept;
+    /// Charges what was run without having been in line.
+    void charge_aside(scheduling_group group, duration used) noexcept;
 
     group_counters counters(scheduling_group group) const;
     const std::string& name(scheduling_group group) const;

@@ -44,7 +44,10 @@ class scope {
     template <typename Fn>
     future<> run(Fn fn) {
         ++_running;
-        future<> child = futurize(fn);
+        future<> child = [this, &fn] {
+            const begins_anew anew(_calls_above);
+            return futurize(fn);
+        }();
         co_await settled(child);
         look_at(child);
         if (--_running == 0 && _all_ended.open()) {
@@ -72,6 +75,8 @@ class scope {
         return body.take();
     }
 
+    // Who waits for the children is who waits for the scope, whoever spawned them.
+    const std::uint8_t _calls_above = this_shard().context().calls_above;
     std::size_t _running = 0;
     std::exception_ptr _failure;
     abort_source _aborts;

@@ -71,6 +71,7 @@ shard::shard(host& owner, shard_id id, poller& outside, const shard_options& opt
       _options(options),
       _now(outside.now()),
       _expected(_now),
+      _charged(_now),
       _scheduler(outside),
       _pool(options.pool_cache_bytes),
       _spin(options.spin_max),
@@ -100,11 +101,12 @@ instant shard::turn() {
 
 void shard::read_clock() {
     ++_counters.turns;
-    _now = _outside.now();
+    _charged = _now = _outside.now();
     if (_now - absence_min > _expected) [[unlikely]] {
         _counters.absent += _now - absence_min - _expected;
     }
     _outside.begin_slice();
+    _countdown = _checks_given = 1;
 }
 
 void shard::reap() {
@@ -114,7 +116,7 @@ void shard::reap() {
 void shard::drain() {
     const std::uint64_t rung = _bell.answer();
     if (rung != 0 || _port->backlog()) {
-        _port->drain(rung, _now + _options.drain_max);
+        _charged = _port->drain(rung, _now + _options.drain_max);
         // With no tasks to run the end of the turn is near enough.
         if (!_scheduler.empty() && _port->publish()) {
             _outside.submit();
@@ -127,21 +129,20 @@ void shard::expire() {
 }
 
 void shard::run_tasks() {
-    instant started = _now;
-    while (scheduler::group* group = _scheduler.next()) {
-        bool preempted = false;
+    instant started = _charged;
+    bool over = false;
+    while (scheduler::group* group = over ? nullptr : _scheduler.next()) {
         do {
             run_one(_scheduler.take(*group));
-            preempted = need_preempt();
-        } while (!preempted && !group->ready.empty());
+        } while (!group->ready.empty() && !(over = need_preempt()));
         const instant stopped = _outside.now();
         _scheduler.charge(*group, stopped - started);
         started = stopped;
-        if (preempted) {
-            ++_counters.preemptions;
-            break;
+        if (!over && !_scheduler.empty()) {
+            over = look_at_clock(_bell.rung() || completions_wait());
         }
     }
+    _counters.preemptions += over;
     _context = {};
     _inline_runs = 0;
 }
@@ -182,7 +183,13 @@ bool shard::look_at_clock(bool rung) noexcept {
     const bool over = _outside.preempt(rung);
     // The end of a slice is an answer for everyone: the task that asked, the turn, and who asks
     // next. An answer for one would let tasks that never stop by themselves take turns for ever.
-    _countdown = over ? 0 : checks_per_look;
+    if (over) {
+        _countdown = 0;
+    } else {
+        const int checks = std::max(_checks_given - std::max(_countdown, 0), 1);
+        _countdown = _checks_given =
+            static_cast<int>(_outside.next_look(static_cast<unsigned>(checks), checks_per_look));
+    }
     return over;
 }
 

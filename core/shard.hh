@@ -96,10 +96,12 @@ class shard {
     void make_ready(task& ready) noexcept { _scheduler.make_ready(ready); }
 
     /// Whether the running task should let others run. Loops check it, and co_await does.
-    /// cost     three loads; a time stamp counter each `checks_per_look` times, or when rung
+    /// cost     three loads; a time stamp counter once in up to `checks_per_look` times, more often
+    ///          when rung, or when what lies between is long
     bool need_preempt() noexcept {
         const bool rung = _bell.rung() || completions_wait();
-        if (!rung && --_countdown > 0) [[likely]] {
+        _countdown -= rung ? checks_when_rung : 1;
+        if (_countdown > 0) [[likely]] {
             return false;
         }
         return look_at_clock(rung);
@@ -143,6 +145,7 @@ class shard {
     static constexpr unsigned inline_limit = 16;
     static constexpr duration absence_min = std::chrono::milliseconds(100);
     static constexpr int checks_per_look = 32;
+    static constexpr int checks_when_rung = 4;  ///< that one counts for when something waits
 
   private:
     friend class host;
@@ -168,7 +171,8 @@ class shard {
     void set_spin(duration wanted) noexcept;
 
     // Read by need_preempt(): together.
-    int _countdown = checks_per_look;
+    int _countdown = 1;
+    int _checks_given = 1;  // what _countdown was set to
     unsigned _inline_runs = 0;
     volatile std::sig_atomic_t _hurried = 0;  // since the running task began
     task_context _context;
@@ -181,6 +185,7 @@ class shard {
     const shard_options _options;
     instant _now;
     instant _expected;  // the next turn
+    instant _charged;  // up to then this turn's time is somebody's
     task* _running = nullptr;
     weir::scheduler _scheduler;
     timer_heap _timers;
@@ -225,6 +230,23 @@ class shard_scope {
 
   private:
     shard* _outer;
+};
+
+/// While it lives, tasks that are created are waited for by no call, as far as is known: what a
+/// scope, a gate or a server is given. A call that one of them makes is of level 0, or of the level
+/// that it would have without this: a handler may wait for it all the same.
+class begins_anew {
+  public:
+    begins_anew() noexcept : begins_anew(this_shard().context().calls_above) {}
+    explicit begins_anew(std::uint8_t calls_above) noexcept : _outer(this_shard().context()) {
+        this_shard().set_context({_outer.group, 0, calls_above});
+    }
+    begins_anew(const begins_anew&) = delete;
+    begins_anew& operator=(const begins_anew&) = delete;
+    ~begins_anew() { this_shard().set_context(_outer); }
+
+  private:
+    const task_context _outer;
 };
 
 inline task::task() noexcept : _context(this_shard().context()) {}

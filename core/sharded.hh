@@ -12,7 +12,22 @@
 
 namespace weir {
 
-/// Calls a copy of `fn` on every shard, at the same time, and waits for all.
+namespace detail {
+
+/// Begins at depth 0 wherever it is called; see begins_anew.
+template <typename Fn>
+struct anew {
+    Fn fn;
+    auto operator()() {
+        const begins_anew guard;
+        return fn();
+    }
+};
+
+}  // namespace detail
+
+/// Calls a copy of `fn` on every shard, at the same time, and waits for all. What `fn` starts there
+/// may live on: it begins at depth 0.
 /// fn       returns nothing or future<>
 /// fails    when all have ended, as the lowest shard that failed
 template <typename Fn>
@@ -23,7 +38,7 @@ future<> on_all(Fn fn) {
     co_await await_all(calls, [&] {
         for (unsigned step = 1; step <= shards; ++step) {
             const shard_id to = (here + step) % shards;  // our own last: the others work meanwhile
-            calls[to] = on(to, fn);
+            calls[to] = on(to, detail::anew<Fn>{fn});
         }
     });
 }

@@ -16,7 +16,11 @@ struct scheduling_group {
 /// What a task hands down to the tasks that it creates.
 struct task_context {
     scheduling_group group;
-    std::uint8_t call_depth = 0;  ///< how many calls between shards led here; see mesh.hh
+    /// How many calls of other shards wait for this; see mesh.hh. What nobody need wait for begins
+    /// at 0: see begins_anew.
+    std::uint8_t call_depth = 0;
+    /// How many led here, whether they wait or not: as many may, at most.
+    std::uint8_t calls_above = 0;
 };
 
 /// Something that runs on a shard when its turn comes: a coroutine, a continuation, a fiber.

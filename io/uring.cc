@@ -55,8 +55,7 @@ uring_backend::uring_backend(const uring_options& options, thread_pool& pool,
       _options(options),
       _cycles(cycles),
       _clock(cycles),
-      _quota_ticks(cycles.ticks(options.quota)),
-      _minimum_slice_ticks(cycles.ticks(options.minimum_slice)),
+      _slice(cycles.ticks(options.quota), cycles.ticks(options.minimum_slice)),
       _random_state(random_seed()),
       _ring(_options, _statistics),
       _files{{}, &_statistics.files_in_flight, options.files_in_flight},
@@ -191,11 +190,6 @@ void uring_backend::arm_event() noexcept {
         entry->user_data = static_cast<std::uint64_t>(ring_tag::event);
         _event_armed = true;
     }
-}
-
-bool uring_backend::preempt(bool rung) noexcept {
-    const auto used = _cycles.now() - _slice_start;
-    return used >= _quota_ticks || (rung && used >= _minimum_slice_ticks);
 }
 
 const std::atomic<std::uint32_t>* uring_backend::completions_word() const noexcept {

@@ -12,6 +12,7 @@
 
 #include <weir/io/listening.hh>
 #include <weir/io/operation_list.hh>
+#include <weir/io/slice.hh>
 #include <weir/io/uring.hh>
 #include <weir/io/uring_buffers.hh>
 #include <weir/io/uring_ring.hh>
@@ -39,8 +40,11 @@ class uring_backend final : public uring, private thread_pool::client {
     void park(instant until) override;
     void wake(poller& peer) override;
     void interrupt() noexcept override;
-    void begin_slice() noexcept override { _slice_start = _clock.ticks(); }
-    bool preempt(bool rung) noexcept override;
+    void begin_slice() noexcept override { _slice.begin(_clock.ticks()); }
+    bool preempt(bool rung) noexcept override { return _slice.over(_cycles.now(), rung); }
+    unsigned next_look(unsigned checks, unsigned most) noexcept override {
+        return _slice.next_look(checks, most);
+    }
     const std::atomic<std::uint32_t>* completions_word() const noexcept override;
     std::uint32_t completions_mask() const noexcept override;
     void run_blocking(blocking_work& work) override { client::submit(work); }
@@ -101,9 +105,7 @@ class uring_backend final : public uring, private thread_pool::client {
     const uring_options _options;
     const cycle_counter _cycles;
     counted_clock _clock;
-    const std::uint64_t _quota_ticks;
-    const std::uint64_t _minimum_slice_ticks;
-    std::uint64_t _slice_start = 0;
+    slice _slice;
     std::uint64_t _random_state;
     uring_statistics _statistics;
     kernel_ring _ring;

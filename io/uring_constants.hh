@@ -8,6 +8,9 @@
 namespace weir::io {
 
 inline constexpr std::uint8_t opcode_ftruncate = 55;
+/// A feature of a ring, and the flag of an enter that it allows: the wait isn't one for I/O.
+inline constexpr std::uint32_t feature_no_iowait = 1U << 17;
+inline constexpr std::uint32_t enter_no_iowait = 1U << 7;
 
 /// The one group of provided buffers that a ring has.
 inline constexpr std::uint16_t receive_buffer_group = 0;

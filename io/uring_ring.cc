@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <iterator>
@@ -174,6 +175,7 @@ void kernel_ring::probe() {
     _features.send_zero_copy = _options.zero_copy && has(IORING_OP_SEND_ZC);
     _features.sendmsg_zero_copy = _options.zero_copy && has(IORING_OP_SENDMSG_ZC);
     _features.ring_messages = _options.ring_messages && has(IORING_OP_MSG_RING);
+    _features.no_iowait = _options.no_iowait && (_ring->features & feature_no_iowait) != 0;
     _features.truncate = _options.ring_truncate && has(opcode_ftruncate);
 }
 
@@ -216,6 +218,7 @@ void kernel_ring::describe() {
     lacks(_features.send_zero_copy && _features.sendmsg_zero_copy, "zero-copy send");
     lacks(_features.ring_messages, "messages between rings");
     lacks(_features.truncate, "ftruncate");
+    lacks(_features.no_iowait, "idle waits");
 }
 
 void kernel_ring::enable() {
@@ -289,12 +292,34 @@ void kernel_ring::enter_and_wait(duration timeout) noexcept {
     ++_statistics.enters;
     ++_statistics.parks;
     io_uring_cqe* first = nullptr;
-    if (timeout == duration::max()) {
+    if (_features.no_iowait && _statistics.files_in_flight == 0) {
+        const auto time = timespec_of(timeout);
+        check(wait_idle(timeout == duration::max() ? nullptr : &time), "wait for");
+    } else if (timeout == duration::max()) {
         check(io_uring_submit_and_wait(_ring.get(), 1), "wait for");
     } else {
         auto time = timespec_of(timeout);
         check(io_uring_submit_and_wait_timeout(_ring.get(), &first, 1, &time, nullptr), "wait for");
     }
+}
+
+/// What io_uring_submit_and_wait_timeout does, with a flag that liburing doesn't know yet.
+int kernel_ring::wait_idle(const __kernel_timespec* timeout) noexcept {
+    io_uring_sq& queue = _ring->sq;
+    for (; queue.sqe_head != queue.sqe_tail; ++queue.sqe_head) {
+        queue.array[queue.sqe_head & queue.ring_mask] = queue.sqe_head & queue.ring_mask;
+    }
+    // Release: pairs with the kernel's acquire of the tail, before it reads the entries.
+    io_uring_smp_store_release(queue.ktail, queue.sqe_tail);
+    io_uring_getevents_arg argument{};
+    argument.sigmask_sz = _NSIG / 8;
+    argument.ts = reinterpret_cast<std::uint64_t>(timeout);
+    unsigned flags = IORING_ENTER_GETEVENTS | IORING_ENTER_EXT_ARG | enter_no_iowait;
+    if (_ring->enter_ring_fd != _ring->ring_fd) {
+        flags |= IORING_ENTER_REGISTERED_RING;
+    }
+    return io_uring_enter2(static_cast<unsigned>(_ring->enter_ring_fd), prepared(), 1, flags,
+                           reinterpret_cast<sigset_t*>(&argument), sizeof argument);
 }
 
 /// EAGAIN and EBUSY: the kernel lacks memory or its queue overflows; what it has not taken stays

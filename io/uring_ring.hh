@@ -12,6 +12,7 @@
 
 struct io_uring;
 struct io_uring_sqe;
+struct __kernel_timespec;
 
 namespace weir::io {
 
@@ -37,6 +38,7 @@ class kernel_ring {
         bool sendmsg_zero_copy = false;
         bool ring_messages = false;
         bool truncate = false;
+        bool no_iowait = false;
     };
 
     /// fails    weir::error that names the cause and the remedy
@@ -83,6 +85,7 @@ class kernel_ring {
     void check_buffer_rings();
     void describe();
     void check(int result, const char* what) noexcept;
+    int wait_idle(const __kernel_timespec* timeout) noexcept;
 
     const uring_options& _options;
     uring_statistics& _statistics;

@@ -24,6 +24,8 @@ shard_backend::shard_backend(engine& shared, machine& home, unsigned shard)
       _home(home),
       _shard(shard),
       _random(shared.stream(shared.seeds.next(), shard)),
+      _slice(static_cast<std::uint64_t>(shared.options.schedule.quota.count()),
+             static_cast<std::uint64_t>(shared.options.schedule.quota.count()) / 50),
       _buffer_memory(std::size_t{shared.options.backend.buffers} *
                      shared.options.backend.buffer_size),
       _lent(shared.options.backend.buffers) {
@@ -47,11 +49,15 @@ wall_clock_ms shard_backend::wall_now() noexcept {
 }
 
 void shard_backend::begin_slice() noexcept {
+    _slice.begin(static_cast<std::uint64_t>(_spent.count()));
     _looks_left = static_cast<unsigned>(
         _engine.schedule.between(1, _engine.options.schedule.looks_before_preempt));
 }
 
 bool shard_backend::preempt(bool rung) noexcept {
+    if (_slice.over(static_cast<std::uint64_t>(_spent.count()), false)) {
+        return true;
+    }
     const time_range cost = _engine.options.schedule.slice_cost;
     _spent += _engine.schedule.between(cost.low, cost.high);
     if (rung && _engine.schedule.one_in(2)) {
@@ -59,6 +65,10 @@ bool shard_backend::preempt(bool rung) noexcept {
     }
     _looks_left -= _looks_left > 0;
     return _looks_left == 0;
+}
+
+unsigned shard_backend::next_look(unsigned checks, unsigned most) noexcept {
+    return _slice.next_look(checks, most) == 1 ? 1 : most;
 }
 
 std::uint64_t shard_backend::random() noexcept {

@@ -12,6 +12,7 @@
 #include <weir/io/backend.hh>
 #include <weir/io/sim/engine.hh>
 #include <weir/io/sim/socket.hh>
+#include <weir/io/slice.hh>
 
 namespace weir::io::sim {
 
@@ -45,6 +46,7 @@ class shard_backend final : public backend {
     void interrupt() noexcept override;
     void begin_slice() noexcept override;
     bool preempt(bool rung) noexcept override;
+    unsigned next_look(unsigned checks, unsigned most) noexcept override;
     const std::atomic<std::uint32_t>* completions_word() const noexcept override {
         return &_completions_wait;
     }
@@ -97,6 +99,7 @@ class shard_backend final : public backend {
     unsigned _shard;
     random_stream _random;
     duration _spent{};
+    slice _slice;
     unsigned _looks_left = 1;
     bool _interrupted = false;
     std::atomic<std::uint32_t> _completions_wait{0};

@@ -62,7 +62,8 @@ struct schedule_options {
     time_range slice_cost{duration(300), microseconds(20)};  ///< between looks at the clock
     time_range wake{microseconds(1), microseconds(40)};
     time_range pause{milliseconds(1), milliseconds(300)};
-    unsigned looks_before_preempt = 6;  ///< a slice lasts 1 to this many
+    unsigned looks_before_preempt = 6;   ///< a slice lasts 1 to this many, and
+    duration quota = microseconds(500);  ///< at most so long and one task
     /// Where a turn publishes, rings or wakes, the host's other shards first take the turns that
     /// were due by then. One in so many times the turn is held up there, and they take those of
     /// that time, too. 0: each turn is alone.

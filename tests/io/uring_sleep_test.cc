@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <atomic>
 #include <deque>
+#include <fstream>
+#include <string>
 #include <thread>
+#include <vector>
 
 #include <doctest/doctest.h>
 #include <io/uring_bed.hh>
@@ -104,6 +107,61 @@ TEST_SUITE("io/uring sleep") {
         waker->submit();
         waker->stop();
         third->stop();
+    }
+
+    TEST_CASE("shards that wait for no file don't count as blocked by I/O") {
+        constexpr int shards = 64;
+        const auto blocked = [] {
+            std::ifstream file("/proc/stat");
+            std::string name;
+            int count = 0;
+            while (file >> name && name != "procs_blocked") {
+            }
+            file >> count;
+            return count;
+        };
+        thread_pool pool;
+        const auto cycles = cycle_counter::monotonic();
+        auto options = uring_bed::small_buffers();
+        options.entries = 8;
+        std::vector<std::unique_ptr<uring>> rings;
+        for (int i = 0; i < shards; ++i) {
+            rings.push_back(make_uring(options, pool, cycles));
+        }
+        if (rings[0]->description().find("no idle waits") != std::string::npos) {
+            MESSAGE("skip idle waits: this kernel counts them as I/O");
+            return;
+        }
+        const int before = blocked();
+        std::atomic<int> parking = 0;
+        std::atomic<bool> done = false;
+        std::vector<std::thread> threads;
+        for (auto& ring : rings) {
+            threads.emplace_back([&parking, &done, &own = *ring] {
+                ++parking;
+                while (!done) {
+                    own.park(own.now() + std::chrono::seconds(10));
+                    own.poll();
+                }
+                own.stop();
+            });
+        }
+        int least = shards;
+        while (parking < shards) {
+            std::this_thread::yield();
+        }
+        for (int look = 0; look < 20; ++look) {
+            least = std::min(least, blocked() - before);
+            std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        }
+        done = true;
+        for (auto& ring : rings) {
+            ring->interrupt();
+        }
+        for (auto& thread : threads) {
+            thread.join();
+        }
+        CHECK(least < shards / 2);
     }
 
     TEST_CASE("an interrupt before park ends the next park") {
