@@ -2,7 +2,6 @@
 #include <broker/server/broker.hh>
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include <broker/server/connection.hh>
@@ -27,38 +26,37 @@ broker::broker(const broker_options& options, sharded<broker>* all)
 
 broker::~broker() = default;
 
-future<> broker::open() {
-    const unsigned shards = this_host().shard_count();
-    const shard_id here = this_shard().id();
-    _store = co_await store::open(_options.data_directory, _options.storage,
-                                  [shards, here](const topic_partition& each) {
-                                      return owner_of(each.topic, each.partition, shards) == here;
-                                  });
-}
-
-future<> broker::learn_topics() {
-    std::map<std::string, std::int32_t> topics;
-    for (const auto& here : co_await _all->map([](broker& each) { return each.partitions(); })) {
-        for (const topic_partition& each : here) {
-            std::int32_t& partitions = topics[each.topic];
-            partitions = std::max(partitions, each.partition + 1);
+future<> broker::open(std::vector<topic_entry> topics) {
+    std::vector<topic_partition> own;
+    for (const topic_entry& each : topics) {
+        for (std::int32_t index = 0; index < each.partitions; ++index) {
+            if (owner_of(each.name, index, this_host().shard_count()) == this_shard().id()) {
+                own.push_back({each.name, index});
+            }
         }
+        _catalog.add(each.name, each.partitions);
+        co_await maybe_yield();
     }
-    for (const auto& [topic, partitions] : topics) {
-        co_await make_partitions(topic, partitions);
+    _store = co_await store::open(_options.data_directory, _options.storage, std::move(own));
+    if (this_shard().id() == 0) {
+        _topics = std::move(topics);
     }
 }
 
-// The highest partition comes first: whatever a crash leaves, the highest tells how many there
-// were to be. Those that are there already are left as they are.
-future<> broker::make_partitions(std::string topic, std::int32_t partitions) {
-    for (std::int32_t index = partitions; index-- > 0;) {
+// All directories, then the list of what must be there, then the catalogs: what anybody is told
+// of is listed, and what is listed was there.
+future<> broker::make_topic(std::string topic, std::int32_t partitions) {
+    for (std::int32_t index = 0; index < partitions; ++index) {
         const topic_partition made{topic, index};
         const shard_id owner = owner_of(topic, index, this_host().shard_count());
         co_await on(owner, [all = _all, made] {
             return all->local()._store->create(made).then([](auto*) {});
         });
     }
+    std::vector<topic_entry> topics = _topics;
+    topics.push_back({topic, random_uuid(), partitions});
+    co_await write_topics(_options.data_directory, topics);
+    _topics = std::move(topics);
     co_await on_all(
         [all = _all, topic, partitions] { all->local()._catalog.add(topic, partitions); });
 }
@@ -96,6 +94,19 @@ log* broker::find(std::string_view topic, std::int32_t partition) const {
     return _store->find({std::string(topic), partition});
 }
 
+error_code broker::code_of_missing(std::string_view topic, std::int32_t partition) const {
+    switch (_store->state({std::string(topic), partition})) {
+        case partition_state::none:
+            return error_code::unknown_topic_or_partition;
+        case partition_state::quarantined:
+            return error_code::kafka_storage_error;
+        case partition_state::opening:
+        case partition_state::ready:
+            break;
+    }
+    return error_code::not_leader_or_follower;  // the client asks again
+}
+
 void broker::grown(const topic_partition& at) {
     for (const fetch_ticket ticket : _progress.grown(at)) {
         // Nobody waits for this call: a fetch that ended doesn't miss it.
@@ -126,7 +137,7 @@ future<error_code> broker::create_topic_here(std::string name) {
         co_return error_code::policy_violation;
     }
     try {
-        co_await make_partitions(name, partitions);
+        co_await make_topic(name, partitions);
     } catch (...) {
         co_return code_of(std::current_exception());
     }
@@ -196,6 +207,15 @@ void broker::register_metrics() {
     };
     gauge("weir_broker_partitions", "Partitions of this shard.",
           [this] { return _store ? static_cast<double>(_store->partitions().size()) : 0.0; });
+    gauge("weir_broker_logs_opening", "Partitions that are not served yet.",
+          [this] { return _store ? static_cast<double>(_store->opening()) : 0.0; });
+    gauge("weir_broker_logs_quarantined",
+          "Partitions that are damaged or lost, and left as they are.",
+          [this] { return _store ? static_cast<double>(_store->quarantined()) : 0.0; });
+    of_logs("weir_broker_mark_syncs", "Times that the device was told what is acknowledged.",
+            &log_metrics::mark_syncs);
+    of_logs("weir_broker_unsynced_mark_bytes", "Bytes acknowledged since it was told.",
+            &log_metrics::unsynced_mark_bytes);
     of_logs("weir_broker_append_bytes", "Bytes appended.", &log_metrics::append_bytes);
     of_logs("weir_broker_appends", "Batches appended.", &log_metrics::appends);
     of_logs("weir_broker_commits", "Writes of data to the device.", &log_metrics::commits);

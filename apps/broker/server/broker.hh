@@ -16,6 +16,7 @@
 #include <broker/server/progress.hh>
 #include <broker/storage/log.hh>
 #include <broker/storage/store.hh>
+#include <broker/storage/topics_file.hh>
 
 #include <weir/core/future.hh>
 #include <weir/core/gate.hh>
@@ -47,13 +48,10 @@ class broker {
     broker(const broker_options& options, sharded<broker>* all);
     ~broker();
 
-    /// Opens the partitions in the data directory that are this shard's.
-    future<> open();
-    /// What open() and create_topic() opened here.
-    std::vector<topic_partition> partitions() const { return _store->partitions(); }
-    /// Takes over the topics of the data directory, on shard 0, and tells the others. Makes the
-    /// partitions that a crash kept from being made.
-    future<> learn_topics();
+    /// Takes over the topics, and begins to open the partitions of them that are this shard's.
+    future<> open(std::vector<topic_entry> topics);
+    /// Partitions of this shard that are neither ready nor known to be damaged yet.
+    std::size_t opening() const noexcept { return _store->opening(); }
     /// Takes connections from now on. Shard 0 first, whose port the others share.
     future<> listen(net::address at);
     /// Takes no more connections and answers what is under way. Requests still come from other
@@ -78,8 +76,10 @@ class broker {
     std::int32_t advertised_port() const noexcept { return _advertised_port; }
     const broker_counters& counters() const noexcept { return _counters; }
 
-    /// returns  this shard's log of a partition, null if there is none here
+    /// returns  this shard's log of a partition, null if there is none here, or none yet
     log* find(std::string_view topic, std::int32_t partition) const;
+    /// What a client is told of a partition for which find() gives none.
+    protocol::error_code code_of_missing(std::string_view topic, std::int32_t partition) const;
     /// Makes a topic with the default number of partitions, durably, on all shards.
     /// returns  the protocol's error; none also if it exists
     future<protocol::error_code> create_topic(std::string name);
@@ -98,7 +98,7 @@ class broker {
 
   private:
     future<protocol::error_code> create_topic_here(std::string name);
-    future<> make_partitions(std::string topic, std::int32_t partitions);
+    future<> make_topic(std::string topic, std::int32_t partitions);
     void register_metrics();
 
     const broker_options _options;
@@ -112,6 +112,7 @@ class broker {
     semaphore _creating{1};  // shard 0: one topic at a time
     gate _calls;             // to other shards, that nobody waits for
     std::unique_ptr<store> _store;
+    std::vector<topic_entry> _topics;  // shard 0: what the data directory must have
     std::unique_ptr<net::server> _server;
     std::string _advertised_host;
     std::int32_t _advertised_port = 0;

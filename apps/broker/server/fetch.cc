@@ -40,7 +40,7 @@ future<part> read(broker& owner, std::string_view topic, std::int32_t index, std
     probe("read");
     log* const found = owner.find(topic, index);
     if (found == nullptr) {
-        return make_ready_future<part>(part{error_code::unknown_topic_or_partition});
+        return make_ready_future<part>(part{owner.code_of_missing(topic, index)});
     }
     part result{error_code::none, found->end_offset(), found->start_offset()};
     if (offset < result.log_start || offset > result.high_watermark) {

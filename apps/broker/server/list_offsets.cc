@@ -24,7 +24,7 @@ future<part> look_up(broker& owner, std::string_view topic, std::int32_t index,
                      std::int64_t timestamp) {
     log* const found = owner.find(topic, index);
     if (found == nullptr) {
-        return make_ready_future<part>(part{index, error_code::unknown_topic_or_partition});
+        return make_ready_future<part>(part{index, owner.code_of_missing(topic, index)});
     }
     switch (timestamp) {
         case list_offsets_request::latest:

@@ -23,11 +23,13 @@ struct broker_options {
     std::string advertised_host;
     std::uint16_t advertised_port = 0;
     std::int32_t node_id = 1;
-    std::string cluster_id = "weir";
+    std::string cluster_id;  ///< what meta.properties of the data directory says
 
     bool create_topics = true;             ///< a topic that a client asks for comes into being
     std::int32_t default_partitions = 4;   ///< of such a topic
     std::int32_t partitions_max = 10'000;  ///< of the whole broker; then no topic is created
+    /// A start waits so long for all logs before it takes connections; then they come one by one.
+    duration open_wait_max = std::chrono::milliseconds(200);
 
     net::server_options server;
     net::frame_options frames;

@@ -44,7 +44,7 @@ future<part> append(broker& owner, std::string_view topic, std::int32_t index,
     probe("append");
     log* const found = owner.find(topic, index);
     if (found == nullptr) {
-        return make_ready_future<part>(part{index, error_code::unknown_topic_or_partition});
+        return make_ready_future<part>(part{index, owner.code_of_missing(topic, index)});
     }
     return found->append_borrowed(records).then_wrapped(
         [&owner, found, index, at = topic_partition{std::string(topic), index}](auto appended) {

@@ -6,9 +6,12 @@
 
 #include <broker/server/broker.hh>
 #include <broker/storage/data_directory.hh>
+#include <broker/storage/topics_file.hh>
 
+#include <weir/core/abort.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
+#include <weir/core/sleep.hh>
 #include <weir/net/admin.hh>
 
 namespace weir::broker {
@@ -43,11 +46,35 @@ net::admin_options admin_options_of(const broker_options& options) {
     return admin;
 }
 
+/// Most starts have all logs after a moment: clients then meet none that is not ready yet. The
+/// others are served as they become ready.
+future<> wait_for_logs(host& on, sharded<broker>& shards, duration wait_max) {
+    abort_source stop_waiting;
+    stop_waiting.abort_at(this_shard().now() + wait_max);
+    try {
+        for (;;) {
+            std::size_t opening = 0;
+            for (const std::size_t here :
+                 co_await shards.map([](broker& each) { return each.opening(); })) {
+                opening += here;
+            }
+            if (opening == 0 || on.stop_requested()) {
+                co_return;
+            }
+            co_await sleep_for(std::chrono::milliseconds(2), stop_waiting);
+        }
+    } catch (const error&) {
+        // It was long enough.
+    }
+}
+
 future<> start_and_wait(host& on, sharded<broker>& shards, net::admin_server* admin,
                         const broker_options& options,
                         std::function<void(const broker_addresses&)> started) {
-    co_await shards.invoke_on_all([](broker& each) { return each.open(); });
-    co_await shards.local().learn_topics();
+    const std::vector<topic_entry> topics =
+        co_await learn_topics(options.data_directory, options.partitions_max);
+    co_await shards.invoke_on_all([&topics](broker& each) { return each.open(topics); });
+    co_await wait_for_logs(on, shards, options.open_wait_max);
     co_await shards.local().listen(options.listen);
     const net::address clients = shards.local().where();
     co_await shards.invoke_on_all([clients](broker& each) {
@@ -88,6 +115,7 @@ future<> run_broker(host& on, broker_options options,
     options.storage.log.max_waiting_bytes =
         std::max(options.storage.log.max_waiting_bytes, options.request_bytes * on.shard_count());
     data_directory data = co_await data_directory::open(options.data_directory, options.node_id);
+    options.cluster_id = to_text(data.cluster());
     sharded<broker> shards;
     std::optional<net::admin_server> admin;
     std::exception_ptr failure;

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <map>
+#include <optional>
 
 #include <broker/storage/names.hh>
 #include <broker/storage/segment.hh>
@@ -15,8 +16,6 @@ namespace weir::broker {
 
 namespace {
 
-constexpr std::string_view lock_name = ".lock";
-constexpr std::string_view meta_name = "meta.properties";
 constexpr std::size_t largest_meta = 64 << 10;
 constexpr std::string_view our_version = "1";
 
@@ -38,7 +37,8 @@ error foreign(const std::string& path, std::string_view why) {
     return {"open data directory", fmt::format("{} ({})", path, why), errc::corrupt};
 }
 
-future<> check_meta(std::string path, std::int32_t node_id) {
+/// returns  the cluster's id, null if a program wrote it that knew none
+future<std::optional<uuid>> check_meta(std::string path, std::int32_t node_id) {
     const auto bytes = co_await read_small_file(path + "/" + std::string(meta_name), largest_meta);
     const auto found = parse_properties(
         std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
@@ -50,10 +50,20 @@ future<> check_meta(std::string path, std::int32_t node_id) {
     if (node == found.end() || node->second != fmt::to_string(node_id)) {
         throw foreign(path, "meta.properties has another node.id");
     }
+    const auto cluster = found.find("cluster.id");
+    if (cluster == found.end()) {
+        co_return std::nullopt;
+    }
+    const auto id = uuid_of(cluster->second);
+    if (!id) {
+        throw foreign(path, "meta.properties has no cluster.id that can be one");
+    }
+    co_return id;
 }
 
-future<> write_meta(std::string path, std::int32_t node_id) {
-    const std::string text = fmt::format("version={}\nnode.id={}\n", our_version, node_id);
+future<> write_meta(std::string path, std::int32_t node_id, uuid cluster) {
+    const std::string text = fmt::format("version={}\nnode.id={}\ncluster.id={}\n", our_version,
+                                         node_id, to_text(cluster));
     std::vector<std::byte> bytes(text.size());
     std::memcpy(bytes.data(), text.data(), text.size());
     co_await replace_file(path + "/" + std::string(meta_name), std::move(bytes));
@@ -62,8 +72,8 @@ future<> write_meta(std::string path, std::int32_t node_id) {
 
 }  // namespace
 
-data_directory::data_directory(std::string path, io::file lock) noexcept
-    : _path(std::move(path)), _lock(std::move(lock)) {}
+data_directory::data_directory(std::string path, uuid cluster, io::file lock) noexcept
+    : _path(std::move(path)), _cluster(cluster), _lock(std::move(lock)) {}
 
 future<data_directory> data_directory::open(std::string path, std::int32_t node_id) {
     co_await io::make_directories(path);
@@ -83,12 +93,15 @@ future<data_directory> data_directory::open(std::string path, std::int32_t node_
     if (!co_await lock.lock()) {
         throw error::from_errno("open data directory", path + " (in use by another broker)", EBUSY);
     }
+    std::optional<uuid> cluster;
     if (has_meta) {
-        co_await check_meta(path, node_id);
-    } else {
-        co_await write_meta(path, node_id);
+        cluster = co_await check_meta(path, node_id);
     }
-    co_return data_directory(std::move(path), std::move(lock));
+    if (!cluster) {
+        cluster = random_uuid();
+        co_await write_meta(path, node_id, *cluster);
+    }
+    co_return data_directory(std::move(path), *cluster, std::move(lock));
 }
 
 }  // namespace weir::broker

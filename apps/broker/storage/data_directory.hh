@@ -3,6 +3,8 @@
 
 #include <string>
 
+#include <broker/storage/uuid.hh>
+
 #include <weir/core/future.hh>
 #include <weir/io/file.hh>
 
@@ -22,13 +24,16 @@ class data_directory {
     data_directory& operator=(data_directory&&) noexcept = default;
 
     const std::string& path() const noexcept { return _path; }
+    /// Of the cluster of one broker that this is: made with the directory, and kept.
+    const uuid& cluster() const noexcept { return _cluster; }
     /// Unlocks it.
     future<> close() { return _lock.close(); }
 
   private:
-    data_directory(std::string path, io::file lock) noexcept;
+    data_directory(std::string path, uuid cluster, io::file lock) noexcept;
 
     std::string _path;
+    uuid _cluster;
     io::file _lock;
 };
 

@@ -30,12 +30,35 @@ error cause_of(const std::exception_ptr& failure, std::string_view operation,
     }
 }
 
-/// Whether nothing happened but that there was no space. A sync that says so has lost data.
-bool is_full_disk(const std::exception_ptr& failure) {
+std::exception_ptr failure_of_append(const std::exception_ptr& why,
+                                     const std::string& directory) noexcept {
+    try {
+        return std::make_exception_ptr(cause_of(why, "append", directory));
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+
+std::string text_of(const std::exception_ptr& why) noexcept {
+    try {
+        return cause_of(why, "append", "").what();
+    } catch (...) {
+        return {};  // no memory for it
+    }
+}
+
+/// Whether nothing happened but that something was short that comes back by itself: space, quota,
+/// descriptors, memory. A sync that says so has lost data.
+bool is_passing_want(const std::exception_ptr& failure) noexcept {
     try {
         std::rethrow_exception(failure);
     } catch (const error& e) {
-        return e.is_errno(ENOSPC) && !e.operation().starts_with("sync");
+        constexpr int wants[] = {ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM};
+        return !e.operation().starts_with("sync") &&
+               std::any_of(std::begin(wants), std::end(wants),
+                           [&e](int each) { return e.is_errno(each); });
+    } catch (const std::bad_alloc&) {
+        return true;
     } catch (...) {
         return false;
     }
@@ -44,9 +67,11 @@ bool is_full_disk(const std::exception_ptr& failure) {
 }  // namespace
 
 log::log(std::string directory, log_options options, recent_memory& recent,
-         read_ahead_memory* ahead)
+         read_ahead_memory* ahead, semaphore* mark_syncs)
     : _directory(std::move(directory)),
       _options(options),
+      _mark_syncs(mark_syncs),
+      _end_of_waits(std::make_unique<abort_source>()),
       _recent(recent),
       _ahead(ahead, options.max_followed_readers, _metrics.reads_ahead_dropped),
       _background(std::make_unique<gate>()) {
@@ -58,10 +83,11 @@ log::~log() {
 }
 
 future<std::unique_ptr<log>> log::open(std::string directory, log_options options,
-                                       recent_memory& recent, read_ahead_memory* ahead) {
-    std::unique_ptr<log> opened(new log(std::move(directory), options, recent, ahead));
+                                       recent_memory& recent, read_ahead_memory* ahead,
+                                       semaphore* mark_syncs, abort_source* give_up) {
+    std::unique_ptr<log> opened(new log(std::move(directory), options, recent, ahead, mark_syncs));
     opened->_closed = true;  // until it is whole
-    co_await opened->recover_segments();
+    co_await opened->recover_segments(give_up);
     opened->_closed = false;
     co_return opened;
 }
@@ -91,17 +117,26 @@ future<append_result> log::append_in_line(std::span<std::byte> batches,
         ++_metrics.appends_refused;
         return make_failed_future<append_result>(error("append", _directory, errc::overloaded));
     }
-    const std::int64_t base_offset = _next_offset;
+    // The place in line first: once offsets are given, nothing here may fail.
     try {
-        _next_offset = assign_offsets(batches);
+        _pending.emplace_back();
     } catch (...) {
         return make_failed_future<append_result>(std::current_exception());
     }
+    pending_append& added = _pending.back();
+    try {
+        added.next_offset = assign_offsets(batches);
+    } catch (...) {
+        _pending.pop_back();
+        return make_failed_future<append_result>(std::current_exception());
+    }
+    added.batches = batches;
+    added.owned = std::move(owned);
+    added.base_offset = std::exchange(_next_offset, added.next_offset);
     ++_metrics.appends;
     _metrics.append_bytes += batches.size();
     _metrics.waiting_bytes += batches.size();
-    _pending.push_back({batches, std::move(owned), base_offset, {}});
-    future<append_result> result = _pending.back().done.get_future();
+    future<append_result> result = added.done.get_future();
     start_committing();
     return result;
 }
@@ -109,7 +144,7 @@ future<append_result> log::append_in_line(std::span<std::byte> batches,
 std::int64_t log::assign_offsets(std::span<std::byte> batches) {
     // All are checked before any is changed.
     protocol::batch_walk check(batches);
-    std::size_t count = 0;
+    std::int64_t offsets = 0;
     while (const auto batch = check.next()) {
         if (batch->bytes().size() > _options.max_batch_bytes) {
             throw error("append", _directory + " (max_batch_bytes)", errc::limit_exceeded);
@@ -117,13 +152,16 @@ std::int64_t log::assign_offsets(std::span<std::byte> batches) {
         if (batch->last_offset_delta() < 0) {
             throw error("append", _directory, errc::malformed);
         }
-        ++count;
+        offsets += std::int64_t{batch->last_offset_delta()} + 1;
     }
-    if (count == 0 || check.stopped() != protocol::batch_walk::stop::end) {
+    if (offsets == 0 || check.stopped() != protocol::batch_walk::stop::end) {
         throw error("append", _directory, errc::malformed);
     }
     if (batches.size() > _options.max_commit_bytes) {
         throw error("append", _directory + " (max_commit_bytes)", errc::limit_exceeded);
+    }
+    if (offsets > max_relative_offset || _next_offset > max_base_offset) {
+        throw error("append", _directory + " (no such offsets)", errc::limit_exceeded);
     }
     std::int64_t next = _next_offset;
     protocol::batch_walk walk(batches);
@@ -138,11 +176,20 @@ std::int64_t log::assign_offsets(std::span<std::byte> batches) {
 }
 
 void log::start_committing() {
-    if (!_committing) {
-        _committing = true;
+    if (_committing) {
+        return;
+    }
+    _committing = true;
+    std::exception_ptr failure;
+    try {
         // It tells its failures to those who wait for the appends.
         commit_pending(_background->hold()).ignore();
+        return;
+    } catch (...) {
+        failure = std::current_exception();  // there was no memory for its frame
     }
+    _committing = false;
+    refuse_pending(failure);
 }
 
 // Step 2: one commit after the other, until nothing waits.
@@ -158,13 +205,13 @@ future<> log::commit_pending(gate::holder inside) {
             failure = std::current_exception();
         }
         if (failure) {
-            is_full_disk(failure) ? refuse_pending(failure) : stop(failure);
+            is_passing_want(failure) ? refuse_pending(failure) : stop(failure);
         }
     }
     _committing = false;
 }
 
-// Steps 3 to 6: room, the frozen copy, the write, the answer.
+// Steps 3 to 7: room, the frozen copy, the write, the mark, the answer.
 future<> log::commit_next() {
     co_await prepare_segment();
     std::size_t bytes = 0;
@@ -190,11 +237,14 @@ future<> log::write(commit next) {
     std::exception_ptr failure;
     try {
         co_await _active->write(next.frozen);
+        probe("mark");
+        co_await _mark->store(end_after(next));
     } catch (...) {
         failure = std::current_exception();
     }
     if (!failure) {
         publish(next);
+        sync_mark_later(next.frozen.batches.size());
         co_return;
     }
     for (auto each = next.appends.rbegin(); each != next.appends.rend(); ++each) {
@@ -208,8 +258,9 @@ std::size_t log::select_appends(std::size_t& bytes) const noexcept {
     std::size_t count = 0;
     for (const pending_append& each : _pending) {
         const std::size_t with = bytes + each.batches.size();
-        const bool fits =
-            with <= _options.max_commit_bytes && _active->end() + with <= _options.segment_bytes;
+        const bool fits = with <= _options.max_commit_bytes &&
+                          _active->end() + with <= _options.segment_bytes &&
+                          has_offsets_for(*_segments.back(), each);
         if (count > 0 && !fits) {
             break;
         }
@@ -220,16 +271,24 @@ std::size_t log::select_appends(std::size_t& bytes) const noexcept {
 }
 
 log::commit log::freeze(std::size_t count) {
+    // All that needs memory comes before anything leaves the line, also what publish() will need.
     commit next;
+    next.appends.reserve(count);
     std::vector<std::span<const std::byte>> batches;
+    batches.reserve(count);
+    std::size_t bytes = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+        batches.emplace_back(_pending[i].batches);
+        bytes += batches.back().size();
+    }
+    _segments.back()->index.reserve(bytes);
+    next.frozen = _active->freeze(batches);
     for (; count > 0; --count) {
         next.appends.push_back(std::move(_pending.front()));
         _pending.pop_front();
-        batches.emplace_back(next.appends.back().batches);
     }
     next.base_offset = next.appends.front().base_offset;
-    next.next_offset = _pending.empty() ? _next_offset : _pending.front().base_offset;
-    next.frozen = _active->freeze(batches);
+    next.next_offset = next.appends.back().next_offset;
     return next;
 }
 
@@ -259,7 +318,7 @@ void log::refuse_pending(const std::exception_ptr& why) {
     for (pending_append& each : _pending) {
         ++_metrics.appends_failed;
         _metrics.waiting_bytes -= each.batches.size();
-        each.done.set_failure(std::make_exception_ptr(cause_of(why, "append", _directory)));
+        each.done.set_failure(failure_of_append(why, _directory));
     }
     _pending.clear();
     _next_offset = _end_offset;
@@ -271,7 +330,7 @@ void log::stop(const std::exception_ptr& why) {
     _failure = why;
     shard& here = this_shard();
     here.log().write(here.log_context(), log_level::error, "log stopped by a failed write",
-                     {{"directory", _directory}, {"cause", cause_of(why, "append", "").what()}});
+                     {{"directory", _directory}, {"cause", text_of(why)}});
     refuse_pending(why);
 }
 

@@ -13,14 +13,17 @@
 #include <boost/intrusive/list.hpp>
 #include <boost/intrusive/list_hook.hpp>
 #include <broker/storage/active_segment.hh>
+#include <broker/storage/log_mark.hh>
 #include <broker/storage/options.hh>
 #include <broker/storage/read_ahead.hh>
 #include <broker/storage/recent_batches.hh>
 #include <broker/storage/recovery.hh>
 #include <broker/storage/segment.hh>
 
+#include <weir/core/abort.hh>
 #include <weir/core/future.hh>
 #include <weir/core/gate.hh>
+#include <weir/core/semaphore.hh>
 
 namespace weir::broker {
 
@@ -71,10 +74,15 @@ class log {
     /// closed it well; the file to append to is opened by the first append.
     /// recent   shared with other logs of the shard; outlives the log
     /// ahead    likewise; null: nothing is read ahead
+    /// mark_syncs  likewise: logs that may tell the device of their marks at the same time; null:
+    ///             this one needs not wait for others
+    /// give_up  once triggered, recovery ends with its reason; what it has not changed stays
     /// fails    errc::corrupt if acknowledged records may be missing
     static future<std::unique_ptr<log>> open(std::string directory, log_options options,
                                              recent_memory& recent,
-                                             read_ahead_memory* ahead = nullptr);
+                                             read_ahead_memory* ahead = nullptr,
+                                             semaphore* mark_syncs = nullptr,
+                                             abort_source* give_up = nullptr);
     log(const log&) = delete;
     log& operator=(const log&) = delete;
     /// Must be closed before.
@@ -128,6 +136,7 @@ class log {
         std::span<std::byte> batches;
         std::vector<std::byte> owned;  // empty if they are borrowed
         std::int64_t base_offset;
+        std::int64_t next_offset;
         promise<append_result> done;
     };
     struct read_file {
@@ -142,8 +151,8 @@ class log {
         frozen_commit frozen;
     };
 
-    log(std::string directory, log_options options, recent_memory& recent,
-        read_ahead_memory* ahead);
+    log(std::string directory, log_options options, recent_memory& recent, read_ahead_memory* ahead,
+        semaphore* mark_syncs);
 
     // log.cc: the way of a record.
     future<append_result> append_in_line(std::span<std::byte> batches,
@@ -154,19 +163,29 @@ class log {
     future<> commit_next();
     future<> write(commit next);
     bool must_roll(const pending_append& first) noexcept;
+    static bool has_offsets_for(const segment& into, const pending_append& added) noexcept;
     std::size_t select_appends(std::size_t& bytes) const noexcept;
     commit freeze(std::size_t count);
+    marked_end end_after(const commit& durable) const noexcept;
     void publish(commit& durable);
     void refuse_pending(const std::exception_ptr& why);
     void stop(const std::exception_ptr& why);
     void notify() noexcept;
 
     // log_segments.cc: the files under it.
-    future<> recover_segments();
+    future<> recover_segments(abort_source* give_up = nullptr);
     future<> prepare_segment();
     future<> roll();
     future<> seal_in_background(segment& old, std::unique_ptr<active_segment> file);
     future<> end_background_work();
+
+    // log_marks.cc: the mark of what is acknowledged.
+    marked_end whole_end() const noexcept;
+    future<> open_mark();
+    future<> close_mark();
+    void sync_mark_later(std::size_t bytes) noexcept;
+    future<> sync_mark_in_time(gate::holder inside);
+    future<> sync_mark(gate::holder inside);
 
     // log_read.cc
     struct range {
@@ -207,6 +226,12 @@ class log {
     bool _roll_due = false;  // until it succeeds: the new file may exist, and bear this end's name
     future<> _sealing;       // of the segment before; empty when there is none
     std::vector<read_file> _read_files;  // the latest used last
+
+    std::unique_ptr<log_mark> _mark;  // open while _active may be written
+    semaphore* const _mark_syncs;
+    std::unique_ptr<abort_source> _end_of_waits;  // for the next sync; as _background
+    bool _mark_waits = false;                     // until mark_sync_wait_max is over
+    bool _mark_syncing = false;
 
     std::int64_t _next_offset = 0;  // of the next append
     std::int64_t _end_offset = 0;   // durable

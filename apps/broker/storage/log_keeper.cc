@@ -27,7 +27,7 @@ std::size_t log_keeper::stopped() const noexcept {
 }
 
 void log_keeper::watched::end_moved() noexcept {
-    if (!of.stopped() || under_way || by._closing.requested()) {
+    if (!of.stopped() || under_way || damaged || by._closing.requested()) {
         return;
     }
     if (this_shard().now() - reopened >= by._options.wait_max) {
@@ -40,7 +40,8 @@ void log_keeper::watched::end_moved() noexcept {
 // Never fails: a log that does not come back stays stopped, and says so.
 future<> log_keeper::bring_back(watched& stopped, gate::holder inside) {
     try {
-        while (stopped.of.stopped() && stopped.attempts < _options.attempts_max) {
+        while (stopped.of.stopped() && !stopped.damaged &&
+               (!_options.attempts_max || stopped.attempts < *_options.attempts_max)) {
             const unsigned doublings = std::min(stopped.attempts, 30U);
             co_await sleep_for(
                 std::min(_options.wait_max, _options.wait_min * (std::int64_t{1} << doublings)),
@@ -71,9 +72,9 @@ future<> log_keeper::try_once(watched& stopped) {
         co_return;
     } catch (const error& e) {
         failure = e.what();
-        if (e.is(errc::corrupt)) {
-            stopped.attempts = _options.attempts_max;  // it will not become whole by waiting
-        }
+        stopped.damaged = e.is(errc::corrupt);
+    } catch (const std::bad_alloc&) {
+        failure = "no memory";
     }
     here.log().write(here.log_context(), log_level::warning, "log not reopened",
                      {{"cause", failure}, {"tries", stopped.attempts}});

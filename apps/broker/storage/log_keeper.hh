@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstddef>
 #include <deque>
+#include <optional>
 
 #include <broker/storage/log.hh>
 
@@ -17,9 +18,9 @@ namespace weir::broker {
 
 /// How a log that a failed write or sync has stopped is brought back.
 struct reopen_options {
-    /// Tries in a row; then it stays stopped until a restart. 0: none at all. The row ends when the
-    /// log has served for wait_max.
-    unsigned attempts_max = 100;
+    /// Tries in a row; then it stays stopped until a restart. None: it is tried for ever. 0: never.
+    /// The row ends when the log has served for wait_max.
+    std::optional<unsigned> attempts_max;
     /// Before the first try; doubled with each, up to the longest.
     duration wait_min = std::chrono::milliseconds(100);
     duration wait_max = std::chrono::seconds(30);
@@ -52,6 +53,7 @@ class log_keeper {
         log_keeper& by;
         log& of;
         unsigned attempts = 0;  // in this row
+        bool damaged = false;   // it will not become whole by waiting
         instant reopened{};
         bool under_way = false;
     };

@@ -10,15 +10,18 @@
 
 namespace weir::broker {
 
-future<> log::recover_segments() {
-    segment_list found = co_await recover(_directory, _options, _metrics, _end_offset);
-    const std::int64_t end = found.empty() ? 0 : found.back()->next_offset;
-    if (end < _end_offset) {
-        throw error("recover", _directory + " (acknowledged records are missing)", errc::corrupt);
+future<> log::recover_segments(abort_source* give_up) {
+    const std::optional<marked_end> mark = co_await log_mark::read(_directory);
+    marked_end known = mark.value_or(whole_end());
+    known.next_offset = std::max(known.next_offset, _end_offset);
+    _segments = co_await recover(_directory, _options, _metrics, known, give_up);
+    _end_offset = _segments.empty() ? 0 : _segments.back()->next_offset;
+    _next_offset = _end_offset;
+    if (!mark && !_segments.empty()) {
+        // Of a program that had no marks yet. What was found is durable.
+        co_await open_mark();
+        co_await close_mark();
     }
-    _segments = std::move(found);
-    _end_offset = end;
-    _next_offset = end;
 }
 
 std::int64_t log::start_offset() const noexcept {
@@ -33,8 +36,11 @@ std::uint64_t log::size_bytes() const noexcept {
     return bytes;
 }
 
-/// Has a file that the first of those in line may be written to.
+/// Has a file that the first of those in line may be written to, and a mark.
 future<> log::prepare_segment() {
+    if (_mark == nullptr) {
+        co_await open_mark();
+    }
     if (_active != nullptr) {
         if (must_roll(_pending.front())) {
             co_await roll();
@@ -57,8 +63,13 @@ bool log::must_roll(const pending_append& first) noexcept {
     const segment& last = *_segments.back();
     const std::uint64_t size = _active ? _active->end() : last.size;
     _roll_due = _roll_due || (size > 0 && (size + first.batches.size() > _options.segment_bytes ||
-                                           first.base_offset - last.base_offset > INT32_MAX / 2));
+                                           !has_offsets_for(last, first)));
     return _roll_due;
+}
+
+/// Whether the last offset of what is added is one that the segment's index can note.
+bool log::has_offsets_for(const segment& into, const pending_append& added) noexcept {
+    return added.next_offset - 1 - into.base_offset <= max_relative_offset;
 }
 
 /// Goes on in a new file. What the old one holds is durable already; once the new one is too, it
@@ -73,6 +84,7 @@ future<> log::roll() {
     if (_active) {
         co_await _active->settle();
     }
+    _segments.reserve(_segments.size() + 1);  // nothing may fail once there is another file
     auto next = std::make_unique<segment>();
     next->base_offset = _end_offset;
     next->next_offset = _end_offset;
@@ -108,6 +120,7 @@ future<> log::seal_in_background(segment& old, std::unique_ptr<active_segment> f
 }
 
 future<> log::end_background_work() {
+    _end_of_waits->request();
     co_await _background->close();
     if (_sealing.valid()) {
         co_await std::exchange(_sealing, {});
@@ -121,6 +134,8 @@ future<> log::reopen() {
     WEIR_ASSERT(stopped() && !_closed);
     co_await end_background_work();
     _background = std::make_unique<gate>();
+    _end_of_waits = std::make_unique<abort_source>();
+    co_await close_mark();
     if (auto old = std::exchange(_active, nullptr)) {
         // Its descriptor has failed for good; closing it has nothing to add.
         co_await old->close().then_wrapped([](future<> closed) { std::move(closed).ignore(); });
@@ -145,6 +160,7 @@ future<> log::close() {
     _closed = true;
     co_await end_background_work();
     co_await _readers.close();
+    co_await close_mark();
     notify();
     if (_active) {
         auto file = std::exchange(_active, nullptr);

@@ -26,12 +26,19 @@ std::string directory_name(const topic_partition& of);
 ///          leading zeros
 std::optional<topic_partition> partition_of_directory(std::string_view name);
 
+/// Of a data directory: who has it, whose it is, and what must be in it.
+inline constexpr std::string_view lock_name = ".lock";
+inline constexpr std::string_view meta_name = "meta.properties";
+inline constexpr std::string_view topics_name = "topics";
+
 /// The files of a segment: 20 digits of its first offset, and what they hold.
 inline constexpr std::string_view log_suffix = ".log";
 inline constexpr std::string_view index_suffix = ".index";
 inline constexpr std::string_view time_index_suffix = ".timeindex";
 /// Beside an open segment, in tail_copy mode only.
 inline constexpr std::string_view tail_copy_suffix = ".tail";
+/// Of a partition: what it has acknowledged.
+inline constexpr std::string_view mark_name = "acknowledged";
 /// A file that is being written, to be renamed when it is whole; left over after a crash.
 inline constexpr std::string_view unfinished_suffix = ".unfinished";
 

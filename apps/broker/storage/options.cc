@@ -24,6 +24,8 @@ void log_options::check() const {
     require(max_commit_bytes <= max_waiting_bytes, "max_waiting_bytes: at least max_commit_bytes");
     require(max_read_bytes >= 4096, "max_read_bytes: at least 4 KiB");
     require(max_followed_readers > 0, "max_followed_readers: above 0");
+    require(mark_sync_bytes > 0 && mark_sync_wait_max > duration(0),
+            "mark_sync_bytes, mark_sync_wait_max: above 0");
     require(index_interval_bytes > 0 && max_index_entries >= 2,
             "index_interval_bytes, max_index_entries: above 0 and 1");
 }
@@ -37,6 +39,7 @@ log_metrics& log_metrics::operator+=(const log_metrics& other) noexcept {
     commit_bytes += other.commit_bytes;
     commits_delayed += other.commits_delayed;
     tail_copies += other.tail_copies;
+    mark_syncs += other.mark_syncs;
     zeroed_bytes += other.zeroed_bytes;
     rolls += other.rolls;
     seals_failed += other.seals_failed;
@@ -53,6 +56,7 @@ log_metrics& log_metrics::operator+=(const log_metrics& other) noexcept {
     cut_bytes += other.cut_bytes;
     restored_tails += other.restored_tails;
     waiting_bytes += other.waiting_bytes;
+    unsynced_mark_bytes += other.unsynced_mark_bytes;
     return *this;
 }
 

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
+
+#include <weir/core/time.hh>
 
 namespace weir::broker {
 
@@ -38,6 +41,11 @@ struct log_options {
     /// acknowledged in the tail page is copied to a side file before the page is written again.
     /// Without it a device must leave each logical sector old or new.
     bool tail_copy = false;
+    /// The device hears of what was acknowledged after so many bytes, or this long after the first
+    /// of them. A power cut leaves no more than that to the judgement of recovery; nothing that a
+    /// killed process acknowledged is ever in doubt. With tail_copy it hears of each commit.
+    std::size_t mark_sync_bytes = std::size_t{16} << 20;
+    duration mark_sync_wait_max = std::chrono::milliseconds(100);
     /// Checks the CRC of every batch that comes from disk before it is handed out.
     bool verify_reads = true;
     /// What batches carry as partition leader epoch.
@@ -57,6 +65,7 @@ struct log_metrics {
     std::uint64_t commit_bytes = 0;     ///< with tail pages rewritten and padding
     std::uint64_t commits_delayed = 0;  ///< that waited for zeroed space
     std::uint64_t tail_copies = 0;      ///< writes of a copy of the tail page
+    std::uint64_t mark_syncs = 0;       ///< of the mark of what is acknowledged
     std::uint64_t zeroed_bytes = 0;
     std::uint64_t rolls = 0;
     std::uint64_t seals_failed = 0;  ///< the next start walks such a segment
@@ -69,10 +78,11 @@ struct log_metrics {
     std::uint64_t reads_ahead = 0;          ///< of the device, before anybody asked
     std::uint64_t reads_ahead_dropped = 0;  ///< for which nobody came
     std::uint64_t damaged_reads = 0;
-    std::uint64_t recovered_bytes = 0;  ///< walked at opening
-    std::uint64_t cut_bytes = 0;        ///< of torn tails, zeros not counted
-    std::uint64_t restored_tails = 0;   ///< written again from their copy
-    std::uint64_t waiting_bytes = 0;    ///< now: appended and not yet durable
+    std::uint64_t recovered_bytes = 0;      ///< walked at opening
+    std::uint64_t cut_bytes = 0;            ///< of torn tails, zeros not counted
+    std::uint64_t restored_tails = 0;       ///< written again from their copy
+    std::uint64_t waiting_bytes = 0;        ///< now: appended and not yet durable
+    std::uint64_t unsynced_mark_bytes = 0;  ///< now: acknowledged, and the device was not told
 
     log_metrics& operator+=(const log_metrics& other) noexcept;
 };

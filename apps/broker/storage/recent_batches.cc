@@ -17,9 +17,17 @@ void recent_batches::add(std::int64_t base_offset, std::int64_t next_offset, chu
     if (!_entries.empty() && _entries.back()->next_offset != base_offset) {
         clear();  // a run is unbroken
     }
-    _shared._used += bytes.owner->size();
-    _shared._entries.push_back({this, base_offset, next_offset, std::move(bytes)});
-    _entries.push_back(std::prev(_shared._entries.end()));
+    const std::size_t size = bytes.owner->size();
+    std::list<recent_memory::entry> added;
+    try {
+        added.push_back({this, base_offset, next_offset, std::move(bytes)});
+        _entries.push_back(added.begin());
+    } catch (const std::bad_alloc&) {
+        clear();  // without memory they are read from the device
+        return;
+    }
+    _shared._entries.splice(_shared._entries.end(), added);
+    _shared._used += size;
     while (_shared._used > _shared._limit) {
         _shared._entries.front().of->drop_oldest();
     }

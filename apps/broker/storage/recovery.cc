@@ -22,13 +22,15 @@ namespace {
 class segment_recovery {
   public:
     segment_recovery(std::string directory, std::int64_t base_offset, bool last,
-                     std::int64_t acknowledged, const log_options& options, log_metrics& metrics)
+                     const marked_end& marked, const log_options& options, log_metrics& metrics,
+                     abort_source* give_up)
         : _directory(std::move(directory)),
           _path(segment_path(_directory, base_offset, log_suffix)),
           _last(last),
-          _acknowledged(acknowledged),
+          _marked(marked),
           _options(options),
           _metrics(metrics),
+          _give_up(give_up),
           _found(std::make_unique<segment>()) {
         _found->base_offset = base_offset;
         _found->next_offset = base_offset;
@@ -42,6 +44,9 @@ class segment_recovery {
         }
         io::file data = co_await open_segment_file(_path, _options, io::op::access::read);
         _file_size = co_await data.size();
+        if (_file_size > max_segment_file_bytes) {
+            throw damaged(max_segment_file_bytes, "longer than a segment can be");
+        }
         const bool was_sealed =
             co_await io::exists(segment_path(_directory, _found->base_offset, index_suffix));
         if (!was_sealed || !co_await trust(data)) {
@@ -77,9 +82,11 @@ class segment_recovery {
 
     /// Believes a sealed segment whose last batch is where the index says, and ends the file.
     future<bool> trust(io::file& data) {
-        if (!co_await load_index(_directory, *_found, _options)) {
+        auto index = co_await load_index(_directory, _found->base_offset, _file_size, _options);
+        if (!index) {
             co_return false;
         }
+        _found->index = std::move(*index);
         _indexed_end = _found->base_offset;
         if (const auto last = _found->index.last()) {
             _indexed_end = last->last_offset + 1;
@@ -126,7 +133,13 @@ class segment_recovery {
             if (!batch) {
                 break;
             }
+            if (!_found->index.can_hold(*batch, position)) {
+                throw damaged(position, "an offset that this segment can't have");
+            }
             _found->index.add(*batch, position);
+            if (_give_up != nullptr) {
+                _give_up->check();
+            }
             co_await maybe_yield();
         }
         _found->size = batches.position();
@@ -143,8 +156,8 @@ class segment_recovery {
         if (end < _copied_end) {
             throw damaged(end, "the copy of its tail knows of more");
         }
-        if (_last && _found->next_offset < _acknowledged) {
-            throw damaged(end, "acknowledged records are missing");
+        if (_last && _found->next_offset < _marked.next_offset) {
+            throw damaged(end, "acknowledged records are missing from here on");
         }
         if (end == _file_size) {
             co_return;
@@ -210,14 +223,17 @@ class segment_recovery {
     }
 
     /// The last commit can be read, but it may never have been acknowledged, and after a failed
-    /// write the device need not have it: a sync alone would prove nothing.
+    /// write the device need not have it: a sync alone would prove nothing. What was acknowledged
+    /// was on the device before its mark.
     future<> rewrite_last_commit() {
         const std::uint64_t end = _found->size;
-        if (end == 0) {
+        const std::uint64_t known =
+            _marked.segment_base == _found->base_offset ? _marked.position : 0;
+        if (end <= known) {
             co_return;
         }
-        const std::uint64_t from =
-            page_floor(end - std::min<std::uint64_t>(end, _options.max_commit_bytes));
+        const std::uint64_t from = page_floor(
+            std::max(known, end - std::min<std::uint64_t>(end, _options.max_commit_bytes)));
         io::file file =
             co_await open_segment_file(_path, _options, io::op::access::read_write, true);
         io::aligned_buffer pages(end - from);
@@ -244,9 +260,10 @@ class segment_recovery {
     const std::string _directory;
     const std::string _path;
     const bool _last;
-    const std::int64_t _acknowledged;
+    const marked_end& _marked;
     const log_options& _options;
     log_metrics& _metrics;
+    abort_source* const _give_up;
     std::unique_ptr<segment> _found;
     std::uint64_t _file_size = 0;
     std::int64_t _indexed_end = 0;  // the offset after the last that the index knows
@@ -261,6 +278,10 @@ future<std::vector<std::int64_t>> find_segments(std::string directory) {
         if (name.ends_with(unfinished_suffix)) {
             co_await io::unlink(fmt::format("{}/{}", directory, name));
         } else if (const auto base = segment_of_file(name, log_suffix)) {
+            if (*base > max_base_offset) {
+                throw error("recover", fmt::format("{}/{} (no offset)", directory, name),
+                            errc::corrupt);
+            }
             found.push_back(*base);
         }
     }
@@ -268,23 +289,38 @@ future<std::vector<std::int64_t>> find_segments(std::string directory) {
     co_return found;
 }
 
+error missing(const std::string& directory, std::int64_t offset) {
+    return {
+        "recover",
+        fmt::format("{} (acknowledged records from offset {} on are missing)", directory, offset),
+        errc::corrupt};
+}
+
 }  // namespace
 
 future<segment_list> recover(std::string directory, const log_options& options,
-                             log_metrics& metrics, std::int64_t acknowledged) {
+                             log_metrics& metrics, const marked_end& marked,
+                             abort_source* give_up) {
+    const marked_end known = this_host().canary("cut-of-acknowledged") ? marked_end{} : marked;
     segment_list segments;
     const std::vector<std::int64_t> bases = co_await find_segments(directory);
+    if (!bases.empty() && bases.front() > known.start_offset && known.next_offset > 0) {
+        throw missing(directory, known.start_offset);
+    }
     for (const std::int64_t base : bases) {
-        segment_recovery each(directory, base, base == bases.back(), acknowledged, options,
-                              metrics);
+        if (give_up != nullptr) {
+            give_up->check();
+        }
+        segment_recovery each(directory, base, base == bases.back(), known, options, metrics,
+                              give_up);
         if (!segments.empty() && segments.back()->next_offset != base) {
-            throw error(
-                "recover",
-                fmt::format("{} (offset {} is missing)", segment_path(directory, base, log_suffix),
-                            segments.back()->next_offset),
-                errc::corrupt);
+            throw missing(directory, segments.back()->next_offset);
         }
         segments.push_back(co_await each.run());
+    }
+    const std::int64_t end = segments.empty() ? 0 : segments.back()->next_offset;
+    if (end < known.next_offset) {
+        throw missing(directory, end);
     }
     co_return segments;
 }

@@ -9,8 +9,21 @@ namespace weir::broker {
 
 namespace {
 
-/// An index of a segment of the largest size with the smallest batches is not larger.
-constexpr std::size_t largest_index = std::size_t{256} << 20;
+constexpr std::size_t offset_entry_bytes = segment_index::offset_entry_bytes;
+constexpr std::size_t time_entry_bytes = segment_index::time_entry_bytes;
+
+/// returns  the file's bytes, null if there are more than `limit`
+future<std::optional<std::vector<std::byte>>> read_at_most(std::string path, std::size_t limit) {
+    io::file from = co_await io::file::open(std::move(path), {});
+    const std::uint64_t size = co_await from.size();
+    std::optional<std::vector<std::byte>> bytes;
+    if (size <= limit) {
+        bytes.emplace(size);
+        bytes->resize(co_await from.read(0, *bytes));
+    }
+    co_await from.close();
+    co_return bytes;
+}
 
 }  // namespace
 
@@ -20,15 +33,11 @@ future<io::file> open_segment_file(const std::string& path, const log_options& o
 }
 
 future<std::vector<std::byte>> read_small_file(std::string path, std::size_t limit) {
-    io::file from = co_await io::file::open(path, {});
-    const std::uint64_t size = co_await from.size();
-    if (size > limit) {
+    auto bytes = co_await read_at_most(path, limit);
+    if (!bytes) {
         throw error("read", path, errc::limit_exceeded);
     }
-    std::vector<std::byte> bytes(size);
-    bytes.resize(co_await from.read(0, bytes));
-    co_await from.close();
-    co_return bytes;
+    co_return std::move(*bytes);
 }
 
 future<> replace_file(std::string path, std::vector<std::byte> bytes) {
@@ -64,26 +73,37 @@ future<> write_index_files(std::string directory, segment& sealed, const log_opt
 }
 
 future<> unseal(std::string directory, segment& opened, const log_options& options) {
-    // In memory the index may be thinner than on disk.
-    if (!co_await load_index(directory, opened, options)) {
+    // In memory the index may be thinner than on disk. Readers use it until the other is there.
+    auto index = co_await load_index(directory, opened.base_offset, opened.size, options);
+    const auto last = index ? index->last() : std::nullopt;
+    if (!index || (last ? last->last_offset + 1 : opened.base_offset) != opened.next_offset) {
         throw error("read index of", segment_path(directory, opened.base_offset, index_suffix),
                     errc::corrupt);
     }
+    opened.index = std::move(*index);
     co_await io::unlink(segment_path(directory, opened.base_offset, index_suffix));
     co_await io::unlink(segment_path(directory, opened.base_offset, time_index_suffix));
     co_await io::sync_directory(directory);
     opened.sealed = false;
 }
 
-future<bool> load_index(std::string directory, segment& loaded, const log_options& options) {
-    const std::string offsets = segment_path(directory, loaded.base_offset, index_suffix);
-    const std::string times = segment_path(directory, loaded.base_offset, time_index_suffix);
+future<std::optional<segment_index>> load_index(std::string directory, std::int64_t base_offset,
+                                                std::uint64_t data_bytes,
+                                                const log_options& options) {
+    const std::string offsets = segment_path(directory, base_offset, index_suffix);
+    const std::string times = segment_path(directory, base_offset, time_index_suffix);
     if (!co_await io::exists(offsets) || !co_await io::exists(times)) {
-        co_return false;
+        co_return std::nullopt;
     }
-    loaded.index = segment_index(loaded.base_offset, options.index_interval_bytes);
-    co_return loaded.index.decode(co_await read_small_file(offsets, largest_index),
-                                  co_await read_small_file(times, largest_index));
+    // At most an entry for each batch, and one more.
+    const std::uint64_t entries = data_bytes / protocol::batch_view::header_size + 1;
+    const auto offset_bytes = co_await read_at_most(offsets, entries * offset_entry_bytes);
+    const auto time_bytes = co_await read_at_most(times, entries * time_entry_bytes);
+    segment_index loaded(base_offset, options.index_interval_bytes);
+    if (!offset_bytes || !time_bytes || !loaded.decode(*offset_bytes, *time_bytes)) {
+        co_return std::nullopt;
+    }
+    co_return std::move(loaded);
 }
 
 }  // namespace weir::broker

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include <broker/storage/options.hh>
@@ -21,6 +22,12 @@ struct segment {
     segment_index index;
     bool sealed = false;
 };
+
+/// Kafka's files have 31 bits for an offset within a segment and for a position in it.
+constexpr std::int64_t max_relative_offset = INT32_MAX;
+constexpr std::uint64_t max_segment_file_bytes = INT32_MAX;
+/// The largest name of a segment: the offset after its last is a number, too.
+constexpr std::int64_t max_base_offset = INT64_MAX - max_relative_offset - 1;
 
 /// Rounds to the pages that O_DIRECT needs.
 constexpr std::uint64_t page_size = io::aligned_buffer::alignment;
@@ -50,7 +57,10 @@ future<> write_index_files(std::string directory, segment& sealed, const log_opt
 /// Makes a sealed segment an open one again, before anything is added to it.
 future<> unseal(std::string directory, segment& opened, const log_options& options);
 /// Reads the index files of a sealed segment.
-/// returns  false if they are missing or can't be right
-future<bool> load_index(std::string directory, segment& loaded, const log_options& options);
+/// data_bytes  of its .log file: an index that is too large for it can't be right
+/// returns  null if they are missing or can't be right
+future<std::optional<segment_index>> load_index(std::string directory, std::int64_t base_offset,
+                                                std::uint64_t data_bytes,
+                                                const log_options& options);
 
 }  // namespace weir::broker

@@ -10,9 +10,15 @@ namespace weir::broker {
 using protocol::load_big;
 using protocol::store_big;
 
+bool segment_index::can_hold(const protocol::batch_view& batch,
+                             std::uint64_t position) const noexcept {
+    return batch.last_offset() >= _base_offset && batch.last_offset() - _base_offset <= INT32_MAX &&
+           position <= INT32_MAX;
+}
+
 void segment_index::add(const protocol::batch_view& batch, std::uint64_t position) {
+    WEIR_ASSERT(can_hold(batch, position));
     const std::int64_t relative = batch.last_offset() - _base_offset;
-    WEIR_ASSERT(relative >= 0 && relative <= INT32_MAX && position <= INT32_MAX);
     _last = {static_cast<std::int32_t>(relative), static_cast<std::int32_t>(position)};
     if (batch.max_timestamp() > _max_timestamp) {
         _max_timestamp = batch.max_timestamp();
@@ -24,6 +30,17 @@ void segment_index::add(const protocol::batch_view& batch, std::uint64_t positio
         _since_entry = 0;
     }
     _since_entry += batch.bytes().size();
+}
+
+void segment_index::reserve(std::size_t bytes) {
+    const std::size_t more = bytes / _interval_bytes + 1;
+    const auto reserve_one = [more](auto& entries) {
+        if (entries.capacity() - entries.size() < more) {
+            entries.reserve(std::max(2 * entries.size(), entries.size() + more));
+        }
+    };
+    reserve_one(_offsets);
+    reserve_one(_times);
 }
 
 void segment_index::add_time() {

@@ -24,8 +24,12 @@ class segment_index {
     segment_index(std::int64_t base_offset, std::uint32_t interval_bytes) noexcept
         : _base_offset(base_offset), _interval_bytes(interval_bytes) {}
 
-    /// Takes note of the next batch of the segment.
+    /// Whether a batch can be in this segment: entries have 31 bits for offsets and positions.
+    bool can_hold(const protocol::batch_view& batch, std::uint64_t position) const noexcept;
+    /// Takes note of the next batch of the segment, which it can hold.
     void add(const protocol::batch_view& batch, std::uint64_t position);
+    /// Makes room for all entries of `bytes` of batches: add() needs no memory for these.
+    void reserve(std::size_t bytes);
     /// Adds the entries that a sealed segment ends with.
     void finish();
     /// Leaves at most `limit` entries of each kind, evenly; the first, the last and what finish()

@@ -45,7 +45,8 @@ segment_walk::segment_walk(io::file& file, std::uint64_t position, std::uint64_t
 
 future<std::optional<batch_view>> segment_walk::next() {
     std::size_t needed = batch_view::header_size;
-    while (needed <= _end - _position) {
+    // A larger batch than one commit was never written, whatever its length says.
+    while (needed <= std::min<std::uint64_t>(_end - _position, _options.max_commit_bytes)) {
         const auto bytes = co_await view(needed);
         batch_walk walk(bytes);
         if (const auto batch = walk.next()) {

@@ -1,69 +1,168 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/storage/store.hh>
 
+#include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
+#include <weir/core/log.hh>
+#include <weir/core/loop.hh>
+#include <weir/core/sleep.hh>
 
 namespace weir::broker {
 
+namespace {
+
+constexpr duration retry_min = std::chrono::milliseconds(100);
+constexpr duration retry_max = std::chrono::seconds(10);
+
+/// Whether a log that can't be opened will not become whole by waiting.
+bool is_lasting(const error& failure) noexcept {
+    return failure.is(errc::corrupt) || failure.is(errc::limit_exceeded) ||
+           failure.is_errno(ENOENT) || failure.is_errno(ENOTDIR) || failure.is_errno(EISDIR) ||
+           failure.is_errno(EACCES) || failure.is_errno(EPERM) || failure.is_errno(EROFS);
+}
+
+}  // namespace
+
 future<std::unique_ptr<store>> store::open(std::string directory, store_options options,
-                                           owner_test owns) {
+                                           std::vector<topic_partition> partitions) {
     options.log.check();
     options.reopen.check();
-    if (options.recoveries_at_once == 0) {
-        throw error("check store options", "recoveries_at_once: above 0", errc::malformed);
+    if (options.recoveries_at_once == 0 || options.closings_at_once == 0 ||
+        options.mark_syncs_at_once == 0) {
+        throw error("check store options",
+                    "recoveries_at_once, closings_at_once, mark_syncs_at_once: above 0",
+                    errc::malformed);
     }
+    if (partitions.size() > options.max_partitions) {
+        throw error("open store", directory + " (max_partitions)", errc::limit_exceeded);
+    }
+    // Whoever made a partition's directory may have died before it was synced.
+    co_await io::sync_directory(directory);
     std::unique_ptr<store> opened(new store(std::move(directory), options));
-    std::exception_ptr failure;
-    try {
-        co_await opened->open_all(std::move(owns));
-    } catch (...) {
-        failure = std::current_exception();
-    }
-    if (failure) {
-        co_await opened->close();
-        std::rethrow_exception(failure);
+    opened->_in_line = {partitions.begin(), partitions.end()};
+    for (std::size_t i = 0; i < options.recoveries_at_once && i < partitions.size(); ++i) {
+        opened->open_in_turn(opened->_openings.hold()).ignore();
     }
     co_return opened;
 }
 
-future<> store::open_all(owner_test owns) {
-    // Whoever made a partition's directory may have died before it was synced.
-    co_await io::sync_directory(_directory);
-    semaphore places(_options.recoveries_at_once);
-    std::vector<future<>> opening;
-    std::exception_ptr failure;
-    for (const std::string& name : co_await io::list_directory(_directory)) {
-        const auto which = partition_of_directory(name);
-        if (which && owns(*which)) {
-            opening.push_back(open_one(*which, co_await places.acquire()));
+/// Never fails.
+future<> store::open_in_turn(gate::holder) {
+    while (!_in_line.empty() && !_closing.requested()) {
+        const topic_partition which = take_next();
+        _at_work.insert(which);
+        co_await open_one(which);
+        _at_work.erase(which);
+        if (opening() == 0) {
+            tell_opened();
         }
-    }
-    // All are awaited, come what may.
-    for (future<>& each : opening) {
-        try {
-            co_await std::move(each);
-        } catch (...) {
-            failure = failure ? failure : std::current_exception();
-        }
-    }
-    if (failure) {
-        std::rethrow_exception(failure);
     }
 }
 
-// The place is free again for the next when this log is open.
-future<> store::open_one(topic_partition which, semaphore_units) {
-    const std::string path = _directory + "/" + directory_name(which);
-    keep(which, co_await log::open(path, _options.log, _recent, &_ahead));
+topic_partition store::take_next() {
+    while (!_wanted.empty()) {
+        const topic_partition wanted = std::move(_wanted.front());
+        _wanted.pop_front();
+        if (_in_line.erase(wanted) > 0) {
+            return wanted;
+        }
+    }
+    return std::move(_in_line.extract(_in_line.begin()).value());
+}
+
+/// Never fails: a log that is damaged or lost is left as it is, for what is short it waits.
+future<> store::open_one(topic_partition which) {
+    duration wait = retry_min;
+    while (!_closing.requested()) {
+        std::string failure;
+        try {
+            if (this_host().canary("lost-directory-made-anew")) {
+                co_await io::make_directories(_directory + "/" + directory_name(which));
+            }
+            keep(which, co_await open_log(which));
+            co_return;
+        } catch (const error& e) {
+            if (is_lasting(e) && !_closing.requested()) {
+                quarantine(which, e.what());
+                co_return;
+            }
+            failure = e.what();
+        } catch (const std::bad_alloc&) {
+            failure = "no memory";
+        }
+        try {
+            if (!_closing.requested()) {
+                shard& here = this_shard();
+                here.log().write(here.log_context(), log_level::warning, "log not opened yet",
+                                 {{"directory", directory_name(which)}, {"cause", failure}});
+            }
+            co_await sleep_for(wait, _closing);
+        } catch (const error&) {
+            // The store closes.
+        }
+        wait = std::min(wait * 2, retry_max);
+    }
+}
+
+void store::quarantine(const topic_partition& which, const char* why) {
+    _quarantined.insert(which);
+    shard& here = this_shard();
+    here.log().write(here.log_context(), log_level::error, "log quarantined",
+                     {{"directory", directory_name(which)}, {"cause", why}});
+}
+
+void store::tell_opened() noexcept {
+    for (promise<>& each : std::exchange(_waiting_for_opened, {})) {
+        each.set_value();
+    }
+}
+
+future<> store::opened() {
+    if (opening() == 0 || _closing.requested()) {
+        return make_ready_future();
+    }
+    _waiting_for_opened.emplace_back();
+    return _waiting_for_opened.back().get_future();
+}
+
+std::size_t store::opening() const noexcept {
+    return _in_line.size() + _at_work.size();
+}
+
+future<std::unique_ptr<log>> store::open_log(const topic_partition& which) {
+    return log::open(_directory + "/" + directory_name(which), _options.log, _recent, &_ahead,
+                     &_mark_syncs, &_closing);
 }
 
 log* store::find(const topic_partition& which) noexcept {
     const auto found = _logs.find(which);
-    return found == _logs.end() ? nullptr : found->second.get();
+    if (found != _logs.end()) {
+        return found->second.get();
+    }
+    if (!_in_line.empty() && _in_line.contains(which) && _wanted.size() < _in_line.size()) {
+        try {
+            _wanted.push_back(which);
+        } catch (const std::bad_alloc&) {
+            // Its turn comes.
+        }
+    }
+    return nullptr;
+}
+
+partition_state store::state(const topic_partition& which) const noexcept {
+    if (_logs.contains(which)) {
+        return partition_state::ready;
+    }
+    if (_quarantined.contains(which)) {
+        return partition_state::quarantined;
+    }
+    return _in_line.contains(which) || _at_work.contains(which) ? partition_state::opening
+                                                                : partition_state::none;
 }
 
 future<log*> store::create(topic_partition which) {
@@ -106,12 +205,21 @@ future<log*> store::make(topic_partition which) {
     if (_logs.size() >= _options.max_partitions) {
         throw error("create", directory_name(which) + " (max_partitions)", errc::limit_exceeded);
     }
-    const std::string path = _directory + "/" + directory_name(which);
-    co_await io::make_directory(path);
+    if (state(which) != partition_state::none) {
+        throw error("create", directory_name(which) + " (it is there, and can't be served)",
+                    errc::corrupt);
+    }
+    co_await io::make_directory(_directory + "/" + directory_name(which));
     if (!this_host().canary("missing-directory-sync")) {
         co_await io::sync_directory(_directory);
     }
-    co_return &keep(which, co_await log::open(path, _options.log, _recent, &_ahead));
+    std::unique_ptr<log> made = co_await open_log(which);
+    if (made->end_offset() > 0) {
+        co_await made->close();
+        throw error("create", directory_name(which) + " (there are records of another topic)",
+                    errc::corrupt);
+    }
+    co_return &keep(which, std::move(made));
 }
 
 log& store::keep(const topic_partition& which, std::unique_ptr<log> opened) {
@@ -132,11 +240,18 @@ std::vector<topic_partition> store::partitions() const {
 future<> store::close() {
     WEIR_ASSERT(!_closed);
     _closed = true;
+    _closing.request();
+    tell_opened();
+    co_await _openings.close();
     co_await _creations.close();
     co_await _keeper.close();
-    for (auto& each : _logs) {
-        co_await each.second->close();
+    std::vector<log*> all;
+    all.reserve(_logs.size());
+    for (const auto& each : _logs) {
+        all.push_back(each.second.get());
     }
+    co_await max_concurrent_for_each(std::move(all), _options.closings_at_once,
+                                     [](log* each) { return each->close(); });
 }
 
 log_metrics store::metrics() const noexcept {

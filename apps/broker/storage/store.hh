@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
+#include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,40 +16,57 @@ namespace weir::broker {
 
 struct store_options {
     log_options log;        ///< of each partition
-    reopen_options reopen;  ///< of those that a failed write or sync has stopped
+    reopen_options reopen{};  ///< of those that a failed write or sync has stopped
     /// Memory for recent batches, shared by the logs of the shard.
     std::size_t recent_bytes = std::size_t{16} << 20;
     /// Memory for what is read from the device before a consumer asks for it, likewise.
     std::size_t read_ahead_bytes = std::size_t{16} << 20;
     /// Logs that a start recovers at the same time. Each needs memory for a largest commit.
     std::size_t recoveries_at_once = 8;
+    /// Logs that a stop closes at the same time.
+    std::size_t closings_at_once = 32;
+    /// Logs that tell the device of their marks at the same time: the flushes of many logs must
+    /// not keep those who wait for an acknowledgement waiting.
+    std::size_t mark_syncs_at_once = 2;
     /// Partitions that this shard may hold.
     std::size_t max_partitions = 10'000;
 };
 
-/// The partitions of one shard, in a data directory that all shards share. Which are its own says
-/// a function of the partition, so that the number of shards may change between two runs.
+/// How it stands with a partition of a store.
+enum class partition_state : std::uint8_t {
+    none,         ///< it is not here
+    opening,      ///< its turn comes, or it is recovered, or what that needs is short: ask again
+    ready,        ///< find() gives it
+    quarantined,  ///< damaged or lost: left as it is for somebody to look at
+};
+
+/// The partitions of one shard, in a data directory that all shards share. Which are its own is
+/// told by the caller, so that the number of shards may change between two runs. Each is served
+/// as soon as it is recovered; one that is damaged keeps no other from being served.
 /// thread   one shard
 class store {
   public:
-    using owner_test = std::function<bool(const topic_partition&)>;
-
-    /// Recovers every partition of the data directory that is its own.
+    /// Begins to recover these partitions, which must be there.
     /// directory  opened by data_directory::open before
-    /// fails    as log::open; names that are no partition's are left alone
     static future<std::unique_ptr<store>> open(std::string directory, store_options options,
-                                               owner_test owns);
+                                               std::vector<topic_partition> partitions);
+    /// There when each of them is ready or quarantined, or close() has begun.
+    future<> opened();
     store(const store&) = delete;
     store& operator=(const store&) = delete;
 
-    /// returns  null if it is not here
+    /// returns  null if it is not ready; one that waits for its turn is recovered next then
     log* find(const topic_partition& which) noexcept;
+    partition_state state(const topic_partition& which) const noexcept;
     /// The partition's log; makes its directory, durably, if it is new.
     /// fails    errc::malformed for a name that is no topic's; errc::limit_exceeded beyond
-    ///          max_partitions; errc::closed
+    ///          max_partitions; errc::corrupt for a directory that is there and holds records, or
+    ///          a partition that is quarantined; errc::closed
     future<log*> create(topic_partition which);
-    /// All that are here, in order.
+    /// All that are ready, in order.
     std::vector<topic_partition> partitions() const;
+    std::size_t opening() const noexcept;
+    std::size_t quarantined() const noexcept { return _quarantined.size(); }
 
     /// The counters of all logs, added up.
     log_metrics metrics() const noexcept;
@@ -67,9 +85,14 @@ class store {
           _options(options),
           _recent(options.recent_bytes),
           _ahead(options.read_ahead_bytes),
+          _mark_syncs(options.mark_syncs_at_once),
           _keeper(options.reopen) {}
-    future<> open_all(owner_test owns);
-    future<> open_one(topic_partition which, semaphore_units place);
+    future<std::unique_ptr<log>> open_log(const topic_partition& which);
+    future<> open_in_turn(gate::holder inside);
+    topic_partition take_next();
+    future<> open_one(topic_partition which);
+    void quarantine(const topic_partition& which, const char* why);
+    void tell_opened() noexcept;
     future<log*> make(topic_partition which);
     log& keep(const topic_partition& which, std::unique_ptr<log> opened);
 
@@ -77,7 +100,15 @@ class store {
     const store_options _options;
     recent_memory _recent;
     read_ahead_memory _ahead;
+    semaphore _mark_syncs;
     log_keeper _keeper;
+    std::set<topic_partition> _in_line;   // to be opened
+    std::deque<topic_partition> _wanted;  // of these, those that somebody asked for
+    std::set<topic_partition> _at_work;   // being opened
+    std::set<topic_partition> _quarantined;
+    std::vector<promise<>> _waiting_for_opened;
+    abort_source _closing;
+    gate _openings;
     std::map<topic_partition, std::unique_ptr<log>> _logs;
     std::map<topic_partition, std::vector<promise<>>> _being_made;
     bool _closed = false;

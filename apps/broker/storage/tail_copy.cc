@@ -75,7 +75,8 @@ future<std::optional<copied_tail>> tail_copy::read(std::string directory, std::i
                       .length = load_big<std::uint64_t>(record.data() + length_at)};
     const auto checksum = load_big<std::uint32_t>(record.data() + checksum_at);
     if (load_big<std::int64_t>(record.data() + base_offset_at) != base_offset ||
-        found.position % page_size != 0 || found.length == 0 || found.length > got - page_size ||
+        found.position % page_size != 0 || found.position > max_segment_file_bytes ||
+        found.length == 0 || found.length > got - page_size ||
         checksum != checksum_of(record, found.length)) {
         co_return std::nullopt;
     }

@@ -5,7 +5,7 @@
 #include <broker/storage/names.hh>
 #include <fmt/format.h>
 
-#include "bed.hh"
+#include "files.hh"
 
 namespace weir::broker {
 
@@ -13,27 +13,8 @@ using namespace storage_test;
 
 namespace {
 
-using contents = std::map<std::string, std::vector<std::byte>>;
 constexpr const char* directory = "/data/t-0";
 constexpr int batches = 40;
-
-future<contents> take_contents() {
-    contents all;
-    for (const std::string& name : co_await io::list_directory(directory)) {
-        all[name] = co_await read_small_file(std::string(directory) + "/" + name, 1 << 20);
-    }
-    co_return all;
-}
-
-/// Makes the directory hold exactly these files.
-future<> put_contents(contents all) {
-    for (const std::string& name : co_await io::list_directory(directory)) {
-        co_await io::unlink(std::string(directory) + "/" + name);
-    }
-    for (auto& [name, bytes] : all) {
-        co_await replace_file(std::string(directory) + "/" + name, bytes);
-    }
-}
 
 log_options damage_options() {
     log_options options = small_options();
@@ -50,7 +31,7 @@ future<contents> closed_log() {
             co_await to.append(batch_of(i * 2, 2, 200));
         }
     });
-    co_return co_await take_contents();
+    co_return co_await take_contents(directory);
 }
 
 enum class outcome { whole, refused, read_refused, lost };
@@ -109,7 +90,7 @@ TEST_SUITE("broker/storage/damage") {
                     }
                     contents bad = good;
                     bad[name][i] ^= std::byte{1} << (i % 8);
-                    co_await put_contents(bad);
+                    co_await put_contents(directory, bad);
                     const outcome how = co_await open_and_read();
                     if (how == outcome::lost) {
                         problems += fmt::format("{} byte {}; ", name, i);
@@ -134,7 +115,7 @@ TEST_SUITE("broker/storage/damage") {
                 for (std::size_t size = 0; size < each.second.size(); size += step) {
                     contents bad = good;
                     bad[each.first].resize(size);
-                    co_await put_contents(bad);
+                    co_await put_contents(directory, bad);
                     const outcome how = co_await open_and_read();
                     const bool is_log = segment_of_file(each.first, log_suffix).has_value();
                     if (how != (is_log ? outcome::refused : outcome::whole)) {
@@ -153,7 +134,7 @@ TEST_SUITE("broker/storage/damage") {
             auto second = std::next(all.begin(), 3);
             CHECK(segment_of_file(std::next(second, 1)->first, log_suffix));
             all.erase(std::next(second, 1));
-            co_await put_contents(all);
+            co_await put_contents(directory, all);
             CHECK(co_await open_and_read() == outcome::refused);
         });
     }
@@ -174,7 +155,7 @@ TEST_SUITE("broker/storage/damage") {
                 static_cast<std::int64_t>(records_in(std::span(only).first(data)).size());
             const auto batch_bytes = data / static_cast<std::size_t>(records / 2);
             const auto end_after_open = [](contents files) -> future<std::int64_t> {
-                co_await put_contents(std::move(files));
+                co_await put_contents(directory, std::move(files));
                 std::int64_t end = 0;
                 co_await with_log(directory, damage_options(), [&end](log& in) -> future<> {
                     end = in.end_offset();

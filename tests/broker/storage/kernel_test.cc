@@ -3,7 +3,7 @@
 #include <broker/storage/store.hh>
 #include <io/uring_bed.hh>
 
-#include "bed.hh"
+#include "stores.hh"
 #include <weir/io/run.hh>
 
 namespace weir::broker {
@@ -28,8 +28,7 @@ TEST_SUITE("broker/storage/kernel") {
         std::vector<int> order;
         run_on_kernel([&]() -> future<> {
             auto directory = co_await data_directory::open(scratch.path + "/data", 1);
-            auto all = co_await store::open(directory.path(), {.log = small_options()},
-                                            [](const auto&) { return true; });
+            auto all = co_await open_store(directory.path(), {.log = small_options()});
             log* to = co_await all->create({"t", 0});
             std::vector<future<>> running;
             for (int i = 0; i < 300; ++i) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/storage/store.hh>
 
-#include "bed.hh"
+#include "stores.hh"
 #include <weir/core/sleep.hh>
 
 namespace weir::broker {
@@ -23,10 +23,6 @@ io::sim::world_options failing(fault which, std::uint32_t parts_per_million) {
     io::sim::world_options options;
     options.faults[which] = parts_per_million;
     return options;
-}
-
-bool all(const topic_partition&) {
-    return true;
 }
 
 /// Reads, as a consumer does, again and again while the disk fails.
@@ -99,7 +95,7 @@ TEST_SUITE("broker/storage/log_keeper") {
                     while (to == nullptr) {
                         try {
                             if (!opened) {
-                                opened = co_await store::open("/data", options, all);
+                                opened = co_await open_store("/data", options);
                             }
                             to = co_await opened->create({"t", 0});
                         } catch (const error&) {
@@ -122,7 +118,7 @@ TEST_SUITE("broker/storage/log_keeper") {
         on.world.faults().stop();
         on.run([&on]() -> future<> {
             co_await io::make_directory("/data");
-            auto opened = co_await store::open("/data", keeping(5), all);
+            auto opened = co_await open_store("/data", keeping(5));
             log* to = co_await opened->create({"t", 0});
             co_await to->append(batch_of(0, 1));
             on.world.faults().resume();
@@ -155,14 +151,14 @@ TEST_SUITE("broker/storage/log_keeper") {
         bed on(42, failing(fault::write_error, 1'000'000));
         on.run([&on]() -> future<> {
             co_await io::make_directory("/data");
-            auto opened = co_await store::open("/data", keeping(0), all);
+            auto opened = co_await open_store("/data", keeping(0));
             log* to = co_await opened->create({"t", 0});
             co_await failure_of(to->append(batch_of(0, 1)));
             on.world.faults().stop();
             co_await sleep_for(10s);
             CHECK(opened->stopped_logs() == 1);
             co_await opened->close();
-            opened = co_await store::open("/data", keeping(0), all);
+            opened = co_await open_store("/data", keeping(0));
             co_await opened->find({"t", 0})->append(batch_of(0, 1));
             co_await opened->close();
         });
@@ -174,7 +170,7 @@ TEST_SUITE("broker/storage/log_keeper") {
             co_await io::make_directory("/data");
             store_options options = keeping(100);
             options.reopen.wait_min = options.reopen.wait_max = 1h;
-            auto opened = co_await store::open("/data", options, all);
+            auto opened = co_await open_store("/data", options);
             log* to = co_await opened->create({"t", 0});
             co_await failure_of(to->append(batch_of(0, 1)));
             const instant before = this_shard().now();
@@ -198,7 +194,7 @@ TEST_SUITE("broker/storage/log_keeper") {
                 log_metrics metrics;
                 log_options options = small_options();
                 const error refused =
-                    co_await failure_of(recover("/data/t-0", options, metrics, 5));
+                    co_await failure_of(recover("/data/t-0", options, metrics, {.next_offset = 5}));
                 CHECK(refused.is(errc::corrupt));
                 CHECK(std::string(refused.what()).find("acknowledged") != std::string::npos);
                 CHECK(on.host.disk().bytes(path) == before);

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <broker/storage/log_mark.hh>
 #include <broker/storage/names.hh>
 #include <broker/storage/tail_copy.hh>
 #include <broker/storage/torn_batch.hh>
@@ -102,6 +103,15 @@ TEST_SUITE("broker/storage/tail_copy") {
         // The copy was made before the ninth: what it has is of eight.
         on.corrupt(path, 4096, bytes_of(4096, 3));
         on.run([]() -> future<> {
+            const error refused = co_await failure_of(
+                with_log("/data/t-0", with_copy(), [](log&) { return make_ready_future(); }));
+            CHECK(refused.is(errc::corrupt));  // the ninth was acknowledged, too
+        });
+        on.corrupt(path, 4096, bytes_of(4096, 3));
+        on.run([]() -> future<> {
+            // As if the power had gone while the ninth was on its way.
+            auto mark = co_await log_mark::open("/data/t-0", {0, 8, 0, 6160}, true);
+            co_await mark->close();
             co_await with_log("/data/t-0", small_options(), [](log& in) -> future<> {
                 CHECK(in.metrics().restored_tails == 1);
                 CHECK(in.end_offset() == 8);

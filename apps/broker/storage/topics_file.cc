@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/storage/topics_file.hh>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <map>
+#include <set>
+
+#include <broker/protocol/batch.hh>
+#include <broker/storage/names.hh>
+#include <broker/storage/segment.hh>
+#include <fmt/format.h>
+
+#include <weir/core/coroutine.hh>
+#include <weir/core/log.hh>
+
+namespace weir::broker {
+
+namespace {
+
+constexpr std::string_view title = "weir-topics";
+constexpr std::string_view our_version = "1";
+constexpr std::size_t largest_file = std::size_t{64} << 20;
+/// No broker of ours has listed more: a file that says so was not written by one.
+constexpr std::int64_t most_partitions = 1'000'000;
+
+error not_whole(const std::string& path, std::string_view why) {
+    return {"read", fmt::format("{} ({})", path, why), errc::corrupt};
+}
+
+std::string_view take_until(std::string_view& text, char end) {
+    const std::string_view taken = text.substr(0, text.find(end));
+    text.remove_prefix(std::min(text.size(), taken.size() + 1));
+    return taken;
+}
+
+std::uint32_t checksum_of(std::string_view text) {
+    return protocol::crc32c(std::as_bytes(std::span(text)));
+}
+
+template <typename Number>
+std::optional<Number> number_of(std::string_view text, int base = 10) {
+    Number value = 0;
+    const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+    return failed == std::errc{} && end == text.data() + text.size() ? std::optional(value)
+                                                                     : std::nullopt;
+}
+
+/// What a directory that is named like a partition's holds.
+enum class kind : std::uint8_t { no_log, empty, records };
+
+future<kind> look_into(std::string path) {
+    std::vector<std::string> names;
+    try {
+        names = co_await io::list_directory(path);
+    } catch (const error& e) {
+        if (!e.is_errno(ENOTDIR) && !e.is_errno(EACCES)) {
+            throw;
+        }
+        co_return kind::no_log;
+    }
+    bool records = false;
+    for (const std::string& name : names) {
+        const bool ours =
+            name == mark_name || name.ends_with(unfinished_suffix) ||
+            segment_of_file(name, log_suffix) || segment_of_file(name, index_suffix) ||
+            segment_of_file(name, time_index_suffix) || segment_of_file(name, tail_copy_suffix);
+        if (!ours) {
+            co_return kind::no_log;
+        }
+        records = records || segment_of_file(name, log_suffix);
+    }
+    co_return records ? kind::records : kind::empty;
+}
+
+bool is_the_brokers(std::string_view name) {
+    return name == lock_name || name == meta_name || name == topics_name || name == "lost+found" ||
+           name.ends_with(unfinished_suffix);
+}
+
+}  // namespace
+
+std::string encode_topics(std::span<const topic_entry> topics) {
+    std::string text = fmt::format("{} {}\n", title, our_version);
+    for (const topic_entry& each : topics) {
+        text += fmt::format("{} {} {}\n", to_text(each.id), each.partitions, each.name);
+    }
+    text += fmt::format("end {:08x}\n", checksum_of(text));
+    return text;
+}
+
+std::vector<topic_entry> decode_topics(std::string_view text, const std::string& path) {
+    std::string_view rest = text;
+    std::string_view head = take_until(rest, '\n');
+    if (take_until(head, ' ') != title) {
+        throw not_whole(path, "no list of topics");
+    }
+    if (head != our_version) {
+        throw not_whole(path, "of a version that this program does not know");
+    }
+    std::vector<topic_entry> topics;
+    std::set<std::string, std::less<>> names;
+    std::int64_t partitions = 0;
+    for (;;) {
+        const std::string_view before = text.substr(0, text.size() - rest.size());
+        std::string_view line = take_until(rest, '\n');
+        if (line.starts_with("end ")) {
+            if (number_of<std::uint32_t>(line.substr(4), 16) != checksum_of(before) ||
+                !rest.empty() || !text.ends_with('\n')) {
+                throw not_whole(path, "its checksum does not match");
+            }
+            return topics;
+        }
+        const auto id = uuid_of(take_until(line, ' '));
+        const auto count = number_of<std::int32_t>(take_until(line, ' '));
+        partitions += count.value_or(0);
+        if (!id || !count || *count < 1 || partitions > most_partitions || !is_topic_name(line) ||
+            !names.emplace(line).second) {
+            throw not_whole(path, fmt::format("entry {}", topics.size() + 1));
+        }
+        topics.push_back({std::string(line), *id, *count});
+    }
+}
+
+future<std::optional<std::vector<topic_entry>>> read_topics(std::string directory) {
+    const std::string path = fmt::format("{}/{}", directory, topics_name);
+    if (!co_await io::exists(path)) {
+        co_return std::nullopt;
+    }
+    const std::vector<std::byte> bytes = co_await read_small_file(path, largest_file);
+    co_return decode_topics({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path);
+}
+
+future<> write_topics(std::string directory, std::span<const topic_entry> topics) {
+    const std::string text = encode_topics(topics);
+    std::vector<std::byte> bytes(text.size());
+    std::memcpy(bytes.data(), text.data(), text.size());
+    co_await replace_file(fmt::format("{}/{}", directory, topics_name), std::move(bytes));
+    co_await io::sync_directory(directory);
+}
+
+future<found_topics> find_topics(std::string directory, std::int32_t partitions_max) {
+    found_topics found;
+    std::map<std::string, std::map<std::int32_t, kind>> by_topic;
+    for (const std::string& name : co_await io::list_directory(directory)) {
+        const auto which = partition_of_directory(name);
+        if (!which) {
+            continue;
+        }
+        const kind holds = which->partition < partitions_max
+                               ? co_await look_into(directory + "/" + name)
+                               : kind::no_log;
+        if (holds == kind::no_log) {
+            found.strays.push_back(name);
+        } else {
+            by_topic[which->topic][which->partition] = holds;
+        }
+        co_await maybe_yield();
+    }
+    for (const auto& [topic, partitions] : by_topic) {
+        const std::int32_t count = partitions.rbegin()->first + 1;
+        const bool used = std::any_of(partitions.begin(), partitions.end(), [](const auto& each) {
+            return each.second == kind::records;
+        });
+        if (!used && partitions.size() < static_cast<std::size_t>(count)) {
+            for (const auto& each : partitions) {
+                found.strays.push_back(directory_name({topic, each.first}));
+            }
+            continue;
+        }
+        found.topics.push_back({topic, random_uuid(), count});
+        for (std::int32_t index = 0; index < count; ++index) {
+            if (!partitions.contains(index)) {
+                found.missing.push_back(directory_name({topic, index}));
+            }
+        }
+    }
+    co_return found;
+}
+
+future<std::vector<std::string>> find_strays(std::string directory,
+                                             std::span<const topic_entry> topics) {
+    std::map<std::string_view, std::int32_t> known;
+    for (const topic_entry& each : topics) {
+        known.emplace(each.name, each.partitions);
+    }
+    std::vector<std::string> strays;
+    for (const std::string& name : co_await io::list_directory(directory)) {
+        const auto which = partition_of_directory(name);
+        const auto topic = which ? known.find(which->topic) : known.end();
+        const bool listed = topic != known.end() && which->partition < topic->second;
+        if (!listed && !is_the_brokers(name)) {
+            strays.push_back(name);
+        }
+    }
+    std::sort(strays.begin(), strays.end());
+    co_return strays;
+}
+
+namespace {
+
+/// A line for each of the first few.
+void tell_of(const char* what, const std::vector<std::string>& names) {
+    constexpr std::size_t most_lines = 16;
+    shard& here = this_shard();
+    for (std::size_t i = 0; i < std::min(names.size(), most_lines); ++i) {
+        here.log().write(here.log_context(), log_level::warning, what,
+                         {{"name", names[i]}, {"of", names.size()}});
+    }
+}
+
+}  // namespace
+
+future<std::vector<topic_entry>> learn_topics(std::string directory, std::int32_t partitions_max) {
+    auto listed = co_await read_topics(directory);
+    if (!listed) {
+        found_topics found = co_await find_topics(directory, partitions_max);
+        co_await write_topics(directory, found.topics);
+        tell_of("partition without a directory", found.missing);
+        listed = std::move(found.topics);
+    }
+    tell_of("belongs to no topic, left as it is", co_await find_strays(directory, *listed));
+    co_return std::move(*listed);
+}
+
+}  // namespace weir::broker
