@@ -46,7 +46,8 @@ class host {
     /// Makes shard `id` with its end of the mesh.
     /// thread   the one that will run the shard, so that its memory is near
     shard& add_shard(shard_id id, poller& outside);
-    /// Joins the rings of all shards: once, after the last add_shard and before the first turn.
+    /// All shards are there and may call each other: once, after the last add_shard and before
+    /// the first turn.
     void connect();
     /// Parts the shards again: after the last turn of all of them, before the first is removed.
     void disconnect() noexcept;

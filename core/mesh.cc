@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <limits>
 #include <new>
 #include <utility>
 
@@ -22,35 +21,40 @@ std::size_t mesh_options::capacity() const noexcept {
     return std::bit_ceil(sum + drain_batch);
 }
 
-/// Everything between this shard and one peer.
-struct mesh_port::lane {
-    lane(shard_id peer, const mesh_options& options)
-        : peer(peer),
-          request_ring(options.capacity()),
+/// The rings of one shard's calls to another. The caller makes them and they are its memory, but
+/// what the callee writes it touches first.
+struct mesh_port::channel {
+    explicit channel(const mesh_options& options)
+        : request_ring(options.capacity()),
           reply_ring(options.capacity()),
           requests_out(request_ring.open()),
-          replies_out(reply_ring.open()) {
-        for (unsigned level = 0; level < mesh_options::levels; ++level) {
-            levels[level].credits = options.credits(level);
-        }
-    }
+          replies_out(reply_ring.open()),
+          requests_in(*requests_out.join()),
+          replies_in(*replies_out.join()) {}
 
-    struct level {
-        unsigned credits;
-        call_record* first_waiting = nullptr;
-        call_record* last_waiting = nullptr;
-        std::size_t waiting = 0;
-    };
-
-    const shard_id peer;
     ring<call_message> request_ring;
     ring<call_reply> reply_ring;
+    // The caller's are requests_out and replies_in, the callee's replies_out and requests_in.
     ring<call_message>::producer requests_out;
     ring<call_reply>::producer replies_out;
-    std::optional<ring<call_message>::reader> requests_in;
-    std::optional<ring<call_reply>::reader> replies_in;
-    std::array<level, mesh_options::levels> levels;
+    ring<call_message>::reader requests_in;
+    ring<call_reply>::reader replies_in;
+};
+
+/// Everything between this shard and one peer.
+struct mesh_port::lane {
+    struct level {
+        unsigned credits = 0;
+        unsigned waiting = 0;
+        call_record* first_waiting = nullptr;
+        call_record* last_waiting = nullptr;
+    };
+
+    shard_id peer = 0;
     bool touched = false;
+    std::unique_ptr<channel> out;  // our calls
+    channel* in = nullptr;         // the peer's, as far as we know
+    std::array<level, mesh_options::levels> levels;
 };
 
 mesh_port::mesh_port(shard& owner, unsigned peers, const mesh_options& options)
@@ -58,9 +62,16 @@ mesh_port::mesh_port(shard& owner, unsigned peers, const mesh_options& options)
       _options(options),
       _peers_stand_still(owner.outside().peers_stand_still()),
       _loses_bells(owner.owner().canary("lost_bell")),
-      _hurries_credits(owner.owner().canary("hurried_credits")) {
+      _hurries_credits(owner.owner().canary("hurried_credits")),
+      _peers(peers),
+      _lanes(std::make_unique<lane[]>(peers)),
+      _offered(std::make_unique<std::atomic<channel*>[]>(peers)) {
+    WEIR_ASSERT(options.call_credits_least > 0);
     for (shard_id peer = 0; peer < peers; ++peer) {
-        _lanes.push_back(peer == owner.id() ? nullptr : std::make_unique<lane>(peer, options));
+        _lanes[peer].peer = peer;
+        for (unsigned level = 0; level < mesh_options::levels; ++level) {
+            _lanes[peer].levels[level].credits = options.credits(level);
+        }
     }
     _touched.reserve(peers);
     register_metrics();
@@ -85,21 +96,34 @@ void mesh_port::register_metrics() {
 
 mesh_port::~mesh_port() = default;
 
-void mesh_port::join(mesh_port& peer) {
-    lane& theirs = *peer._lanes[_owner.id()];
-    lane& ours = *_lanes[peer._owner.id()];
-    ours.requests_in = theirs.requests_out.join();
-    ours.replies_in = theirs.replies_out.join();
-    WEIR_ASSERT(ours.requests_in && ours.replies_in);
+void mesh_port::part() noexcept {
+    for (std::size_t peer = 0; peer < _peers; ++peer) {
+        _lanes[peer].in = nullptr;
+        _offered[peer].store(nullptr, std::memory_order_relaxed);
+    }
 }
 
-void mesh_port::part() noexcept {
-    for (auto& each : _lanes) {
-        if (each) {
-            each->requests_in.reset();
-            each->replies_in.reset();
-        }
+/// Makes the rings for the calls to a peer, and shows them to it.
+bool mesh_port::open(lane& to) {
+    try {
+        to.out = std::make_unique<channel>(_options);
+    } catch (const std::bad_alloc&) {
+        return false;
     }
+    // Release: pairs with the acquire in lane_of(), where the peer finds the rings as made here.
+    _owner.owner().at(to.peer).port()._offered[_owner.id()].store(to.out.get(),
+                                                                  std::memory_order_release);
+    return true;
+}
+
+/// returns  null if there is nothing between this shard and that one
+mesh_port::lane* mesh_port::lane_of(std::size_t peer) noexcept {
+    lane& found = _lanes[peer];
+    if (found.in == nullptr) [[unlikely]] {
+        // Acquire: pairs with the release in open().
+        found.in = _offered[peer].load(std::memory_order_acquire);
+    }
+    return found.in != nullptr || found.out ? &found : nullptr;
 }
 
 // A call that began anew may use the credits of its own level or, in case that somebody waits for
@@ -111,7 +135,11 @@ bool mesh_port::send(shard_id to, call_record& record) {
         ++_counters.calls_refused;
         return false;
     }
-    lane& target = *_lanes[to];
+    lane& target = _lanes[to];
+    if (!target.out && !open(target)) [[unlikely]] {
+        ++_counters.calls_refused;
+        return false;
+    }
     unsigned level = depth;
     if (target.levels[level].credits == 0 && record._context.calls_above < mesh_options::levels) {
         level = record._context.calls_above;
@@ -138,31 +166,33 @@ void mesh_port::wait_for_credit(lane& to, unsigned level, call_record& record) {
 }
 
 void mesh_port::push(lane& to, call_record& record) {
-    const sequence_range range = to.requests_out.claim(1);
+    auto& out = to.out->requests_out;
+    const sequence_range range = out.claim(1);
     WEIR_ASSERT(!range.empty());  // credits leave room
-    prefetch_to_write(to.requests_out.slot(range.first + write_ahead));
-    call_message& slot = *std::construct_at(to.requests_out.slot(range.first));
+    prefetch_to_write(out.slot(range.first + write_ahead));
+    call_message& slot = *std::construct_at(out.slot(range.first));
     record.write(slot);
     slot.record = &record;
     slot.deadline = record._deadline;
     slot.context = record._context;
     ++_counters.calls_sent;
     touch(to);
-    if (to.requests_out.claimed() >= publish_batch) {
+    if (out.claimed() >= publish_batch) {
         flush_now(to);
     }
 }
 
 call_reply& mesh_port::reply(shard_id to) {
-    lane& target = *_lanes[to];
-    if (target.replies_out.claimed() >= publish_batch) {
+    lane& target = _lanes[to];
+    auto& out = target.in->replies_out;
+    if (out.claimed() >= publish_batch) {
         flush_now(target);
     }
-    const sequence_range range = target.replies_out.claim(1);
+    const sequence_range range = out.claim(1);
     WEIR_ASSERT(!range.empty());  // no more replies than credits
-    prefetch_to_write(target.replies_out.slot(range.first + write_ahead));
+    prefetch_to_write(out.slot(range.first + write_ahead));
     touch(target);
-    return *std::construct_at(target.replies_out.slot(range.first));
+    return *std::construct_at(out.slot(range.first));
 }
 
 void mesh_port::touch(lane& to) {
@@ -173,14 +203,18 @@ void mesh_port::touch(lane& to) {
 }
 
 void mesh_port::flush(lane& to) {
-    const std::size_t requests = to.requests_out.claimed();
-    const std::size_t replies = to.replies_out.claimed();
+    const std::size_t requests = to.out ? to.out->requests_out.claimed() : 0;
+    const std::size_t replies = to.in ? to.in->replies_out.claimed() : 0;
     if (requests + replies == 0) {
         return;
     }
     let_peers_run();
-    to.requests_out.publish(requests);
-    to.replies_out.publish(replies);
+    if (requests != 0) {
+        to.out->requests_out.publish(requests);
+    }
+    if (replies != 0) {
+        to.in->replies_out.publish(replies);
+    }
     ring_bell(to.peer);
 }
 
@@ -209,7 +243,7 @@ void mesh_port::ring_bell(shard_id to) {
     shard& peer = _owner.owner().at(to);
     ++_counters.bells_rung;
     const std::uint64_t bit = bell::bit_of(_owner.id());
-    if (_lanes.size() <= bell::peer_bits ? peer.bell().ring_alone(bit) : peer.bell().ring(bit)) {
+    if (_peers <= bell::peer_bits ? peer.bell().ring_alone(bit) : peer.bell().ring(bit)) {
         let_peers_run();
         ++_counters.wakeups;
         _woke = true;
@@ -229,12 +263,17 @@ bool mesh_port::publish() {
 
 void mesh_port::prefetch(std::uint64_t rung) const noexcept {
     const auto peer = static_cast<std::size_t>(std::countr_zero(rung));
-    if (peer < _lanes.size() && _lanes[peer]) {
-        const lane& from = *_lanes[peer];
-        from.replies_in->prefetch();
-        from.requests_in->prefetch();
-        from.requests_out.prefetch();
-        from.replies_out.prefetch();
+    if (peer >= _peers) {
+        return;
+    }
+    const lane& from = _lanes[peer];
+    if (from.out) {
+        from.out->replies_in.prefetch();
+        from.out->requests_out.prefetch();
+    }
+    if (from.in != nullptr) {
+        from.in->requests_in.prefetch();
+        from.in->replies_out.prefetch();
     }
 }
 
@@ -252,12 +291,16 @@ instant mesh_port::drain(std::uint64_t rung, instant until) {
     while (bits != 0) {
         const unsigned bit = static_cast<unsigned>(std::countr_zero(bits));
         bits &= bits - 1;
-        for (std::size_t peer = bit; peer < _lanes.size(); peer += bell::peer_bits) {
-            if (_lanes[peer]) {
-                drain_replies(*_lanes[peer]);
-                if (!drain_requests(*_lanes[peer], until)) {
-                    _backlog |= std::uint64_t{1} << bit;
-                }
+        for (std::size_t peer = bit; peer < _peers; peer += bell::peer_bits) {
+            lane* const from = lane_of(peer);
+            if (from == nullptr) {
+                continue;
+            }
+            if (from->out) {
+                drain_replies(*from);
+            }
+            if (from->in != nullptr && !drain_requests(*from, until)) {
+                _backlog |= std::uint64_t{1} << bit;
             }
         }
     }
@@ -268,16 +311,17 @@ instant mesh_port::drain(std::uint64_t rung, instant until) {
 // Credits come back only when the slots of their replies have been released.
 void mesh_port::drain_replies(lane& from) {
     std::array<unsigned, mesh_options::levels> returned{};
-    const std::size_t count = from.replies_in->drain(~std::size_t{0}, [&](const call_reply& reply) {
-        prefetch_to_read(&reply + read_ahead);
-        // The record is gone after finish().
-        const unsigned level = reply.record->_level;
-        reply.record->finish(reply);
-        ++returned[level];
-        if (_hurries_credits) [[unlikely]] {
-            return_credits(from, level, std::exchange(returned[level], 0));
-        }
-    });
+    const std::size_t count =
+        from.out->replies_in.drain(~std::size_t{0}, [&](const call_reply& reply) {
+            prefetch_to_read(&reply + read_ahead);
+            // The record is gone after finish().
+            const unsigned level = reply.record->_level;
+            reply.record->finish(reply);
+            ++returned[level];
+            if (_hurries_credits) [[unlikely]] {
+                return_credits(from, level, std::exchange(returned[level], 0));
+            }
+        });
     for (unsigned level = 0; count != 0 && level < mesh_options::levels; ++level) {
         return_credits(from, level, returned[level]);
     }
@@ -289,7 +333,7 @@ bool mesh_port::drain_requests(lane& from, instant until) {
     instant looked = _paid;
     std::size_t batch = std::min(_answers_per_look, answers_before_look);
     bool in_time = true;
-    while (in_time && from.requests_in->drain(batch, [&](const call_message& call) {
+    while (in_time && from.in->requests_in.drain(batch, [&](const call_message& call) {
         prefetch_to_read(&call + read_ahead);
         answer(call, from.peer);
     }) == batch) {
@@ -405,10 +449,8 @@ void mesh_port::return_credits(lane& to, unsigned level, unsigned count) {
 
 void mesh_port::expire_waiting() noexcept {
     instant next = never;
-    for (auto& each : _lanes) {
-        if (each) {
-            expire_waiting(*each, next);
-        }
+    for (std::size_t peer = 0; peer < _peers; ++peer) {
+        expire_waiting(_lanes[peer], next);
     }
     if (next != never) {
         // Not for each call alone: a long line is gone through once a grain.
@@ -438,54 +480,10 @@ void mesh_port::expire_waiting(lane& of, instant& next) noexcept {
     }
 }
 
-bool mesh_port::try_post(std::unique_ptr<foreign_work>& work) {
-    return add_foreign(work, _options.foreign_calls);
-}
-
-void mesh_port::post(std::unique_ptr<foreign_work> work) {
-    add_foreign(work, std::numeric_limits<std::size_t>::max());
-}
-
-bool mesh_port::add_foreign(std::unique_ptr<foreign_work>& work, std::size_t limit) {
-    {
-        const std::lock_guard guard(_foreign_lock);
-        if (_foreign.size() >= limit) {
-            ++_foreign_refused;
-            return false;
-        }
-        _foreign.push_back(std::move(work));
-    }
-    if (_owner.bell().ring(bell::foreign)) {
-        _owner.outside().interrupt();
-    }
-    return true;
-}
-
-mesh_counters mesh_port::counters() const {
-    mesh_counters result = _counters;
-    const std::lock_guard guard(_foreign_lock);
-    result.foreign_refused = _foreign_refused;
-    return result;
-}
-
-void mesh_port::drain_foreign() {
-    std::vector<std::unique_ptr<foreign_work>> arrived;
-    {
-        const std::lock_guard guard(_foreign_lock);
-        arrived.swap(_foreign);
-    }
-    _counters.foreign_calls += arrived.size();
-    for (auto& work : arrived) {
-        work->run();
-    }
-}
-
 std::size_t mesh_port::waiting(shard_id peer) const noexcept {
     std::size_t sum = 0;
-    if (_lanes[peer]) {
-        for (const lane::level& level : _lanes[peer]->levels) {
-            sum += level.waiting;
-        }
+    for (const lane::level& level : _lanes[peer].levels) {
+        sum += level.waiting;
     }
     return sum;
 }

@@ -123,8 +123,8 @@ class bell_listener {
     ~bell_listener() = default;
 };
 
-/// One shard's end of the mesh: for each peer a ring of requests and one of replies out, whose
-/// memory is this shard's, and readers of the peer's two rings in.
+/// One shard's end of the mesh. The first call to a peer makes the rings for all calls to it, one
+/// of requests out and one of replies back; after that nothing here allocates.
 /// thread   the owning shard, except post() and try_post()
 class mesh_port {
   public:
@@ -133,13 +133,12 @@ class mesh_port {
     mesh_port(const mesh_port&) = delete;
     mesh_port& operator=(const mesh_port&) = delete;
 
-    /// Joins the rings that `peer` writes for this shard. Before either takes a turn.
-    void join(mesh_port& peer);
-    /// Leaves the rings of all peers, whose memory may go after it.
+    /// Forgets the rings of all peers, whose memory may go after it.
     void part() noexcept;
 
     /// Sends, or puts the record in line for a credit.
-    /// returns  false when the call is nested too deep; the record was not taken
+    /// returns  false when the call is nested too deep, or the first to that shard and there is no
+    ///          memory for its rings; the record was not taken
     bool send(shard_id to, call_record& record);
     /// The slot of a reply to `to`; publish() sends it.
     call_reply& reply(shard_id to);
@@ -178,6 +177,7 @@ class mesh_port {
     std::size_t waiting(shard_id peer) const noexcept;
 
   private:
+    struct channel;
     struct lane;
     class queued_call;
     /// Fails the calls whose deadline passes while they wait for a credit.
@@ -201,6 +201,8 @@ class mesh_port {
     static constexpr int write_ahead = 8;
 
     void register_metrics();
+    bool open(lane& to);
+    lane* lane_of(std::size_t peer) noexcept;
     void push(lane& to, call_record& record);
     void touch(lane& to);
     void flush(lane& to);
@@ -230,9 +232,12 @@ class mesh_port {
     shard& _owner;
     const mesh_options _options;
     const bool _peers_stand_still;
-    const bool _loses_bells;                    // a canary
-    const bool _hurries_credits;                // another
-    std::vector<std::unique_ptr<lane>> _lanes;  // by peer; null for this shard
+    const bool _loses_bells;      // a canary
+    const bool _hurries_credits;  // another
+    const std::size_t _peers;
+    const std::unique_ptr<lane[]> _lanes;  // by peer; this shard's own is not used
+    // By peer: the rings of its calls to this shard, once it has made them.
+    const std::unique_ptr<std::atomic<channel*>[]> _offered;
     std::vector<lane*> _touched;
     std::vector<bell_listener*> _listeners;
     std::uint64_t _backlog = 0;

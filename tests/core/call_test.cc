@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <array>
+#include <fstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include <tests/support/bare_host.hh>
+#include <unistd.h>
 
 #include <weir/core/call.hh>
 
@@ -132,6 +134,30 @@ TEST_SUITE("core/call") {
         }
         owner.disconnect();
         for (shard_id id = 0; id < 2; ++id) {
+            const shard_scope scope(&owner.at(id));
+            owner.remove_shard(id);
+        }
+    }
+
+    TEST_CASE("a hundred and twenty-eight idle shards take little memory") {
+        const auto resident_bytes = [] {
+            std::ifstream file("/proc/self/statm");
+            long total = 0, resident = 0;
+            file >> total >> resident;
+            return resident * ::sysconf(_SC_PAGESIZE);
+        };
+        host_options options;
+        options.shards = 128;
+        const long before = resident_bytes();
+        host owner(options);
+        std::vector<test::bare_poller> outside(options.shards);
+        for (shard_id id = 0; id < options.shards; ++id) {
+            owner.add_shard(id, outside[id]);
+        }
+        owner.connect();
+        CHECK(resident_bytes() - before < 16 << 20);
+        owner.disconnect();
+        for (shard_id id = 0; id < options.shards; ++id) {
             const shard_scope scope(&owner.at(id));
             owner.remove_shard(id);
         }

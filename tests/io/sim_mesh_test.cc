@@ -429,4 +429,29 @@ TEST_SUITE("io/sim/mesh") {
             CHECK(latest < 1ms);
         }
     }
+
+    TEST_CASE("the first call to a shard fails as overloaded if there is no memory for its rings") {
+        sim::world world(1);
+        auto& host = world.add_host("a", 3);
+        std::uint64_t failed = 0;
+        bool overloaded = false;
+        bool later = false;
+        host.start([&](weir::host&) -> future<> {
+            co_await weir::on(1, [] {});  // leaves a record in the pool
+            sim::memory::fail(0, 1);
+            auto refused = weir::on(2, [] {});
+            failed = sim::memory::stop_failing();
+            try {
+                co_await std::move(refused);
+            } catch (const weir::error& e) {
+                overloaded = e.is(weir::errc::overloaded);
+            }
+            co_await weir::on(2, [&later] { later = true; });
+        });
+        REQUIRE(world.run_until([&] { return host.exited(); }, 10s));
+        CHECK(host.failure() == "");
+        CHECK(failed == 1);
+        CHECK(overloaded);
+        CHECK(later);
+    }
 }
