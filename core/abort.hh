@@ -136,27 +136,29 @@ class abort_callback final : public abort_subscription {
 
 namespace detail {
 
-/// Waits for `work` in someone's stead, so that the one who asked can go on without it. Lives
-/// until the work ends; what it ends with then is nobody's concern.
+/// Waits for `work` in someone's stead, so that the one who asked can go on without it: then what
+/// it ends with is nobody's concern.
 template <typename T>
-class abandonable final : public task, public pooled {
+class abandonable final : public task, public hearing_promise<T>, public pooled {
   public:
     explicit abandonable(future<T>&& work) noexcept
         : _work(std::move(work)), _timer(*this), _abort(*this) {}
 
     future<T> start(instant due, abort_source* source) {
-        future<T> result = _result.get_future();
-        if (source != nullptr && !source->subscribe(_abort)) {
-            give_up(source->reason());
-        } else if (due != never) {
+        future<T> result = this->get_future();
+        _work.set_waiter(*this);
+        if (source != nullptr) {
+            const bool subscribed = source->subscribe(_abort);
+            WEIR_ASSERT(subscribed);
+        }
+        if (due != never) {
             _timer.arm(due);
         }
-        _work.set_waiter(*this);
         return result;
     }
     void run() noexcept override {
-        if (_result.open()) {
-            _result.set_from(std::move(_work));
+        if (this->open()) {
+            this->set_from(std::move(_work));
         } else {
             std::move(_work).ignore();
         }
@@ -178,15 +180,23 @@ class abandonable final : public task, public pooled {
     };
 
     void give_up(std::exception_ptr reason) noexcept {
+        this->set_failure(std::move(reason));
+        leave(true);
+    }
+    void unwanted() noexcept override { leave(this->ignored()); }
+    // Work that has ended has run() in line, which comes to the end of this, too.
+    void leave(bool ignoring) noexcept {
         _timer.cancel();
         _abort.unsubscribe();
-        if (_result.open()) {
-            _result.set_failure(std::move(reason));
+        if (_work.clear_waiter()) {
+            if (ignoring) {
+                std::move(_work).ignore();
+            }
+            delete this;
         }
     }
 
     future<T> _work;
-    promise<T> _result;
     due_timer _timer;
     abort_link _abort;
 };
@@ -209,6 +219,10 @@ template <typename T>
 future<T> with_abort(abort_source& source, future<T> work) {
     if (work.available()) {
         return work;
+    }
+    if (source.requested()) {
+        std::move(work).ignore();
+        return future<T>::failed_with(source.reason());
     }
     return (new detail::abandonable<T>(std::move(work)))->start(never, &source);
 }

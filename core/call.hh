@@ -174,6 +174,7 @@ auto on(shard_id to, Fn fn, instant deadline = never) ->
     if (to == here.id()) {
         return make_ready_future().then(std::move(fn));
     }
+    here.check_peer(to);
     auto* call = new detail::remote_call<Fn>(std::move(fn), here.context(), deadline);
     auto result = call->result();
     if (!here.port().send(to, *call)) [[unlikely]] {

@@ -54,7 +54,6 @@ class coroutine_promise_base : public task {
     future<T> get_return_object() noexcept { return _result.get_future(); }
     std::suspend_never initial_suspend() const noexcept { return {}; }
     final_awaiter final_suspend() const noexcept { return {}; }
-    void unhandled_exception() noexcept { _result.settle_failure(std::current_exception()); }
     task* take_waiter() noexcept { return _result.take_waiter(); }
 
   protected:
@@ -65,6 +64,12 @@ class coroutine_promise_base : public task {
             this_shard().set_context(context());
         }
     }
+    // A frame begins with the address of its function, in every compiler that has coroutines.
+    void fail_in(const void* frame) noexcept {
+        _result.settle_failure(std::current_exception(),
+                               origin(*static_cast<const void* const*>(frame)));
+    }
+
     promise<T> _result;
     ~coroutine_promise_base() = default;
 };
@@ -76,6 +81,7 @@ class coroutine_promise final : public coroutine_promise_base<T> {
     void return_value(U&& value) {
         this->_result.settle(std::forward<U>(value));
     }
+    void unhandled_exception() noexcept { this->fail_in(handle().address()); }
     void run() noexcept override {
         this->begin_anew_if_ignored();
         handle().resume();
@@ -90,6 +96,7 @@ template <>
 class coroutine_promise<void> final : public coroutine_promise_base<void> {
   public:
     void return_void() { _result.settle(); }
+    void unhandled_exception() noexcept { fail_in(handle().address()); }
     void run() noexcept override {
         this->begin_anew_if_ignored();
         handle().resume();

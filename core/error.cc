@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/core/error.hh>
 
+#include <typeinfo>
+
+#include <cxxabi.h>
+
+#include <weir/core/backtrace.hh>
+
 namespace weir {
 
 namespace {
@@ -68,6 +74,21 @@ std::exception_ptr make_failure(std::string_view operation, std::string_view sub
         return std::make_exception_ptr(error(operation, subject, cause));
     } catch (...) {
         return std::current_exception();
+    }
+}
+
+std::string what_of(const std::exception_ptr& failure) {
+    try {
+        std::rethrow_exception(failure);
+    } catch (const std::exception& known) {
+        return known.what();
+    } catch (const std::string& text) {
+        return text;
+    } catch (const char* text) {
+        return text;
+    } catch (...) {
+        const std::type_info* const type = abi::__cxa_current_exception_type();
+        return type != nullptr ? "a thrown " + demangled(type->name()) : "not a std::exception";
     }
 }
 

@@ -50,6 +50,10 @@ class error : public std::system_error {
 std::exception_ptr make_failure(std::string_view operation, std::string_view subject,
                                 errc cause) noexcept;
 
+/// What a failure says of itself, whatever was thrown: what() of a std::exception, else the name of
+/// its type.
+std::string what_of(const std::exception_ptr& failure);
+
 }  // namespace weir
 
 template <>

@@ -8,6 +8,7 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/error.hh>
+#include <weir/core/origin.hh>
 #include <weir/core/shard.hh>
 #include <weir/core/task.hh>
 
@@ -17,6 +18,8 @@ template <typename T = void>
 class future;
 template <typename T = void>
 class promise;
+template <typename T>
+class hearing_promise;
 
 namespace detail {
 
@@ -105,9 +108,12 @@ class [[nodiscard]] future {
         return result;
     }
     /// A future that has failed.
-    static future failed_with(std::exception_ptr failure) noexcept {
+    /// made     where, for the log line if nobody looks at it
+    static future failed_with(
+        std::exception_ptr failure,
+        std::source_location made = std::source_location::current()) noexcept {
         future result;
-        result.fail(std::move(failure));
+        result.fail(std::move(failure), origin(made));
         return result;
     }
 
@@ -140,6 +146,16 @@ class [[nodiscard]] future {
         _phase = phase::empty;
         return failure;
     }
+    /// Consumes a failed future: one of another type that failed so, and there.
+    template <typename U>
+    future<U> pass_failure() && noexcept {
+        future<U> result;
+        const origin made = _made;
+        result.fail(take_failure(), made);
+        return result;
+    }
+    /// Where the failure of a failed future was made.
+    origin made() const noexcept { return _made; }
     /// In a fiber: waits, then takes. Elsewhere the future must be available.
     T get() {
         if (!available()) {
@@ -152,9 +168,8 @@ class [[nodiscard]] future {
         if (_phase == phase::failed) {
             take_failure();
         } else if (_phase == phase::pending) {
-            _promise->_future = nullptr;
             _promise->_ignored = true;
-            _phase = phase::empty;
+            clear();
         }
     }
 
@@ -180,6 +195,7 @@ class [[nodiscard]] future {
     /// For awaiters and continuations: makes `waiter` ready when this future is settled.
     void set_waiter(task& waiter) noexcept {
         WEIR_ASSERT(_phase == phase::pending && _promise->_waiter == nullptr);
+        check_shard(_promise->_shard, "a future");
         _promise->_waiter = &waiter;
     }
     /// Takes the waiter back.
@@ -190,15 +206,18 @@ class [[nodiscard]] future {
 
   private:
     friend class promise<T>;
+    template <typename U>
+    friend class future;
 
     template <typename... Args>
     void emplace(Args&&... args) {
         std::construct_at(&_value, std::forward<Args>(args)...);
         _phase = phase::value;
     }
-    void fail(std::exception_ptr failure) noexcept {
+    void fail(std::exception_ptr failure, origin made) noexcept {
         std::construct_at(&_failure, std::move(failure));
         _phase = phase::failed;
+        _made = made;
     }
     void take_over(future& other) noexcept {
         static_assert(std::is_nothrow_move_constructible_v<stored>);
@@ -216,26 +235,29 @@ class [[nodiscard]] future {
             case phase::failed:
                 std::construct_at(&_failure, std::move(other._failure));
                 std::destroy_at(&other._failure);
+                _made = other._made;
                 break;
         }
         _phase = std::exchange(other._phase, phase::empty);
     }
     void clear() noexcept {
-        switch (_phase) {
+        switch (std::exchange(_phase, phase::empty)) {
             case phase::empty:
                 break;
             case phase::pending:
                 _promise->_future = nullptr;
+                if (_promise->_hears && on_a_shard()) [[unlikely]] {
+                    static_cast<hearing_promise<T>*>(_promise)->unwanted();
+                }
                 break;
             case phase::value:
                 std::destroy_at(&_value);
                 break;
             case phase::failed:
-                this_shard().report_ignored(_failure);
+                this_shard().report_ignored(_failure, _made);
                 std::destroy_at(&_failure);
                 break;
         }
-        _phase = phase::empty;
     }
 
     union {
@@ -244,6 +266,7 @@ class [[nodiscard]] future {
         std::exception_ptr _failure;
     };
     phase _phase;
+    origin _made;  // of the failure
 };
 
 /// The end of a future that is written, once. get_future() comes first. Settling it never runs
@@ -256,8 +279,10 @@ class promise {
     promise(promise&& other) noexcept
         : _future(std::exchange(other._future, nullptr)),
           _waiter(std::exchange(other._waiter, nullptr)),
+          _shard(other._shard),
           _open(std::exchange(other._open, false)),
           _ignored(other._ignored) {
+        WEIR_ASSERT(!other._hears);
         if (_future) {
             _future->_promise = this;
         }
@@ -272,12 +297,17 @@ class promise {
     /// Breaks a promise that was not kept: the future fails with errc::broken_promise.
     ~promise() {
         if (_open && (_future || _waiter)) {
+            // When all shards have ended, what is left goes wherever it lies.
+            _shard = on_a_shard() ? _shard : detail::no_shard;
             set_failure(make_failure("wait", "promise", errc::broken_promise));
         }
     }
 
+    /// A promise that was settled may be used again.
     future<T> get_future() noexcept {
         WEIR_ASSERT(!_open && !_future);
+        _shard = detail::shard_id_here();
+        _ignored = false;
         future<T> result;
         result._promise = this;
         result._phase = future<T>::phase::pending;
@@ -291,14 +321,18 @@ class promise {
         settle(std::forward<Args>(args)...);
         wake();
     }
-    void set_failure(std::exception_ptr failure) noexcept {
-        settle_failure(std::move(failure));
+    /// made     where the failure was made, for the log line if nobody looks at it
+    void set_failure(std::exception_ptr failure,
+                     std::source_location made = std::source_location::current()) noexcept {
+        settle_failure(std::move(failure), origin(made));
         wake();
     }
     /// Settles as `source`, which is available, is settled.
     void set_from(future<T>&& source) noexcept {
         if (source.failed()) {
-            set_failure(source.take_failure());
+            const origin made = source._made;
+            settle_failure(source.take_failure(), made);
+            wake();
         } else if constexpr (std::is_void_v<T>) {
             source.take();
             set_value();
@@ -317,25 +351,28 @@ class promise {
     template <typename... Args>
     void settle(Args&&... args) {
         WEIR_ASSERT(_open);
+        check_shard(_shard, "a promise");
         if (future<T>* target = _future) {
             target->emplace(std::forward<Args>(args)...);
             _future = nullptr;
         }
         _open = false;
     }
-    void settle_failure(std::exception_ptr failure) noexcept {
+    void settle_failure(std::exception_ptr failure, origin made) noexcept {
         WEIR_ASSERT(_open);
+        check_shard(_shard, "a promise");
         _open = false;
         if (future<T>* target = std::exchange(_future, nullptr)) {
-            target->fail(std::move(failure));
+            target->fail(std::move(failure), made);
         } else if (!_ignored) {
-            this_shard().report_ignored(failure);
+            this_shard().report_ignored(failure, made);
         }
     }
     task* take_waiter() noexcept { return std::exchange(_waiter, nullptr); }
 
   private:
     friend class future<T>;
+    friend class hearing_promise<T>;
 
     void wake() noexcept {
         if (task* waiter = take_waiter()) {
@@ -345,8 +382,26 @@ class promise {
 
     future<T>* _future = nullptr;
     task* _waiter = nullptr;
+    shard_id _shard = detail::no_shard;  // of get_future()
     bool _open = false;
     bool _ignored = false;
+    bool _hears = false;  // it is a hearing_promise
+};
+
+/// A promise that hears when its future goes before it is settled, or is ignored: then nobody wants
+/// the value, and what was armed or lined up for it can go. It stays where it is.
+template <typename T>
+class hearing_promise : public promise<T> {
+  public:
+    hearing_promise() noexcept { this->_hears = true; }
+
+  protected:
+    ~hearing_promise() = default;
+
+  private:
+    friend class future<T>;
+    /// May destroy this object. Runs wherever a future is dropped: makes tasks ready, runs none.
+    virtual void unwanted() noexcept = 0;
 };
 
 /// A future that has its value: make_ready_future(7), make_ready_future<std::string>(3, 'x'),
@@ -356,13 +411,15 @@ future<T> make_ready_future(Args&&... args) {
     return future<T>::ready(std::forward<Args>(args)...);
 }
 template <typename T = void>
-future<T> make_failed_future(std::exception_ptr failure) noexcept {
-    return future<T>::failed_with(std::move(failure));
+future<T> make_failed_future(std::exception_ptr failure,
+                             std::source_location made = std::source_location::current()) noexcept {
+    return future<T>::failed_with(std::move(failure), made);
 }
 template <typename T = void, typename Failure>
     requires(!std::is_same_v<std::remove_cvref_t<Failure>, std::exception_ptr>)
-future<T> make_failed_future(Failure&& failure) noexcept {
-    return future<T>::failed_with(std::make_exception_ptr(std::forward<Failure>(failure)));
+future<T> make_failed_future(Failure&& failure,
+                             std::source_location made = std::source_location::current()) noexcept {
+    return future<T>::failed_with(std::make_exception_ptr(std::forward<Failure>(failure)), made);
 }
 
 /// Calls `fn(args...)` and makes a future of its value, its future or its exception.

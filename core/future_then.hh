@@ -90,7 +90,7 @@ struct value_step {
 
     future<R> operator()(future<T>&& source) noexcept {
         if (source.failed()) [[unlikely]] {
-            return future<R>::failed_with(source.take_failure());
+            return std::move(source).template pass_failure<R>();
         }
         if constexpr (std::is_void_v<T>) {
             source.take();

@@ -33,9 +33,15 @@ void host::connect() {
     for (const auto& port : _ports) {
         WEIR_ASSERT(port);
     }
+    const std::lock_guard hold(_stop_lock);
+    _connected = true;
 }
 
 void host::disconnect() noexcept {
+    {
+        const std::lock_guard hold(_stop_lock);
+        _connected = false;
+    }
     for (auto& port : _ports) {
         if (port) {
             port->part();
@@ -58,14 +64,22 @@ void host::request_stop() {
         }
         promise<>& stop;
     };
-    if (!_stop_requested.exchange(true, std::memory_order_relaxed)) {
-        _ports[0]->post(std::make_unique<notice>(_stop));
+    auto told = std::make_unique<notice>(_stop);
+    const std::lock_guard hold(_stop_lock);
+    if (!_stop_requested.exchange(true, std::memory_order_relaxed) && _connected) {
+        _ports[0]->post(std::move(told));
     }
 }
 
 future<> host::until_stop() {
-    WEIR_ASSERT(this_shard().id() == 0);
-    return stop_requested() ? make_ready_future() : _stop.get_future();
+    WEIR_ASSERT(this_shard().id() == 0 && "host::until_stop() is for shard 0");
+    if (stop_requested()) {
+        return make_ready_future();
+    }
+    WEIR_ASSERT(!_stop.wanted() &&
+                "host::until_stop() is waited for already: one waiter at a time");
+    _stop = {};
+    return _stop.get_future();
 }
 
 namespace {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -57,7 +58,12 @@ class host {
 
     const host_options& options() const noexcept { return _options; }
     unsigned shard_count() const noexcept { return _options.shards; }
-    shard& at(shard_id id) noexcept { return *_shards[id]; }
+    shard& at(shard_id id) noexcept {
+        if (id >= _shards.size()) [[unlikely]] {
+            no_such_shard(id, shard_count());
+        }
+        return *_shards[id];
+    }
 
     /// Makes a scheduling group on every shard. See with_group() in group.hh.
     /// shares     of the processor, in proportion to those of other groups
@@ -74,7 +80,7 @@ class host {
     /// thread   any
     weir::log_sink& log_sink() noexcept { return *_log; }
 
-    /// Asks for the end: until_stop() goes on. Idempotent.
+    /// Asks for the end: until_stop() goes on. Idempotent; at any moment of the host's life.
     /// thread   any, but no signal handler
     void request_stop();
     /// Ready once a stop has been requested. One waiter at a time.
@@ -96,6 +102,8 @@ class host {
     std::vector<std::unique_ptr<mesh_port>> _ports;
     std::atomic<bool> _stop_requested{false};
     promise<> _stop;  // shard 0's
+    std::mutex _stop_lock;
+    bool _connected = false;  // under the lock: whether shard 0 can be told
 };
 
 /// The host of this shard.

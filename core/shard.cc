@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <vector>
 
+#include <weir/core/backtrace.hh>
 #include <weir/core/fiber.hh>
 #include <weir/core/host.hh>
 #include <weir/core/log.hh>
@@ -68,6 +69,7 @@ shard::shard(host& owner, shard_id id, poller& outside, const shard_options& opt
       _host(owner),
       _outside(outside),
       _id(id),
+      _shards(owner.shard_count()),
       _options(options),
       _now(outside.now()),
       _expected(_now),
@@ -148,12 +150,13 @@ void shard::run_tasks() {
 }
 
 void shard::run_one(task& next) noexcept {
-    _running = &next;
+    _running.store(&next, std::memory_order_relaxed);
     _context = next.context();
+    _running_group.store(_context.group.index, std::memory_order_relaxed);
     _inline_runs = 0;
     _hurried = 0;
     next.run();
-    _running = nullptr;
+    _running.store(nullptr, std::memory_order_relaxed);
 }
 
 void shard::publish() {
@@ -246,13 +249,13 @@ bool shard::spin(instant until) {
     do {
         for (int i = 0; i < 16; ++i) {
             if (arrived()) {
-                set_spin(_spin * 2);
+                set_spin(_spin > _options.spin_max / 2 ? _options.spin_max : _spin * 2);
                 return true;
             }
             __builtin_ia32_pause();
         }
         if (_outside.has_completions()) {
-            set_spin(_spin * 2);
+            set_spin(_spin > _options.spin_max / 2 ? _options.spin_max : _spin * 2);
             return true;
         }
     } while (_outside.now() < end);
@@ -269,15 +272,24 @@ weir::log_context shard::log_context() const noexcept {
     return {wall_now(), _id};
 }
 
-void shard::report_ignored(const std::exception_ptr& failure) noexcept {
+// Names cost milliseconds: beyond what the log's limit lets pass they would go nowhere.
+void shard::report_ignored(const std::exception_ptr& failure, origin made) noexcept {
+    constexpr unsigned told_a_second = 20;
     ++_counters.failures_ignored;
+    if (_now >= _ignored_since + std::chrono::seconds(1)) {
+        _ignored_since = _now;
+        _ignored_told = 0;
+    }
+    if (!_log->enabled(log_level::warning) || _ignored_told++ >= told_a_second) {
+        return;
+    }
     try {
-        std::rethrow_exception(failure);
-    } catch (const std::exception& e) {
-        _log->write(log_context(), log_level::warning, "failure ignored", {{"cause", e.what()}});
-    } catch (...) {
         _log->write(log_context(), log_level::warning, "failure ignored",
-                    {{"cause", "not a std::exception"}});
+                    {{"cause", what_of(failure)},
+                     {"made", made.text()},
+                     {"backtrace", backtrace::here(1).text()}});
+    } catch (...) {  // no memory for the text
+        _log->write(log_context(), log_level::warning, "failure ignored");
     }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <exception>
@@ -8,6 +9,7 @@
 #include <utility>
 
 #include <weir/core/bell.hh>
+#include <weir/core/origin.hh>
 #include <weir/core/poller.hh>
 #include <weir/core/pool.hh>
 #include <weir/core/scheduler.hh>
@@ -25,6 +27,9 @@ class metrics;
 struct log_context;
 
 using shard_id = std::uint32_t;
+
+/// Aborts: there is no shard `asked`.
+[[noreturn, gnu::cold]] void no_such_shard(shard_id asked, unsigned count) noexcept;
 
 /// Limits and measures of one shard. Each is an option of the host.
 struct shard_options {
@@ -71,6 +76,12 @@ class shard {
     void park(instant until);
 
     shard_id id() const noexcept { return _id; }
+    /// Aborts if this host has no shard of that number.
+    void check_peer(shard_id peer) const noexcept {
+        if (peer >= _shards) [[unlikely]] {
+            no_such_shard(peer, _shards);
+        }
+    }
     host& owner() const noexcept { return _host; }
     poller& outside() const noexcept { return _outside; }
     weir::bell& bell() noexcept { return _bell; }
@@ -117,8 +128,13 @@ class shard {
     /// What tasks created now inherit.
     const task_context& context() const noexcept { return _context; }
     void set_context(task_context context) noexcept { _context = context; }
-    /// The running task, null between tasks. For stall reports.
-    const task* running() const noexcept { return _running; }
+    /// The task that was begun last and its group; null between tasks. For reports of stalls and
+    /// crashes: the task may be gone already.
+    /// thread   any
+    const task* running() const noexcept { return _running.load(std::memory_order_relaxed); }
+    scheduling_group running_group() const noexcept {
+        return {_running_group.load(std::memory_order_relaxed)};
+    }
 
     /// Allows at most `inline_limit` nested or chained inline resumptions a task, in every build:
     /// one order of events everywhere, and no stack that grows.
@@ -139,8 +155,9 @@ class shard {
         return std::exchange(_inline_runs, other);
     }
 
-    /// A failed future went unseen: counts it and logs it with a backtrace.
-    void report_ignored(const std::exception_ptr& failure) noexcept;
+    /// A failed future went unseen: counts it, and logs it with the place where it was made and a
+    /// backtrace of the place where it went.
+    void report_ignored(const std::exception_ptr& failure, origin made = {}) noexcept;
 
     static constexpr unsigned inline_limit = 16;
     static constexpr duration absence_min = std::chrono::milliseconds(100);
@@ -182,16 +199,21 @@ class shard {
     host& _host;
     poller& _outside;
     const shard_id _id;
+    const unsigned _shards;  // of the host
     const shard_options _options;
     instant _now;
     instant _expected;  // the next turn
     instant _charged;  // up to then this turn's time is somebody's
-    task* _running = nullptr;
+    std::atomic<const task*> _running = nullptr;
+    std::atomic<std::uint8_t> _running_group = 0;
     weir::scheduler _scheduler;
     timer_heap _timers;
     block_pool _pool;
     mesh_port* _port = nullptr;  // set by the host before the first turn
     shard_counters _counters;
+    instant _ignored_since =
+        instant::min();  // a second in which failures that went unseen are told
+    unsigned _ignored_told = 0;
     duration _spin{};  // how long the next spinning may last, 0: sleep at once
     std::unique_ptr<weir::metrics> _metrics;
     std::unique_ptr<logger> _log;
@@ -213,6 +235,28 @@ inline shard& this_shard() noexcept {
 inline bool on_a_shard() noexcept {
     return detail::current_shard != nullptr;
 }
+namespace detail {
+inline constexpr shard_id no_shard = static_cast<shard_id>(-1);
+/// This shard's number; no_shard for a thread that has none.
+inline shard_id shard_id_here() noexcept {
+    return on_a_shard() ? this_shard().id() : no_shard;
+}
+}  // namespace detail
+
+/// Aborts, and names both shards: `what`, which belongs to shard `owner`, was used on this one.
+/// name     which one of its kind; may be empty
+[[noreturn, gnu::cold]] void wrong_shard(const char* what, const char* name,
+                                         shard_id owner) noexcept;
+
+/// Aborts if `owner`, the shard of what is used, is not this one. What was made by a thread without
+/// a shard belongs to none.
+/// cost     two loads and a comparison: in every build
+inline void check_shard(shard_id owner, const char* what, const char* name = "") noexcept {
+    if (owner != detail::shard_id_here() && owner != detail::no_shard) [[unlikely]] {
+        wrong_shard(what, name, owner);
+    }
+}
+
 /// See shard::need_preempt().
 inline bool need_preempt() noexcept {
     return this_shard().need_preempt();

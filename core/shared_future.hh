@@ -33,11 +33,12 @@ class shared_future {
     struct state final : wait_line<T> {
         std::optional<detail::stored<T>> value;
         std::exception_ptr failure;
+        origin made;
         bool looked_at = false;
 
         ~state() {
             if (failure && !looked_at) {
-                this_shard().report_ignored(failure);
+                this_shard().report_ignored(failure, made);
             }
         }
 
@@ -54,6 +55,7 @@ class shared_future {
 
         void settle(future<T> source) {
             if (source.failed()) {
+                made = source.made();
                 failure = source.take_failure();
                 looked_at = looked_at || this->first() != nullptr;
                 this->fail_all(failure);

@@ -7,10 +7,13 @@ namespace weir {
 
 namespace detail {
 
-class sleeper final : public timer, public abort_subscription, public pooled {
+class sleeper final : public timer,
+                      public abort_subscription,
+                      public hearing_promise<void>,
+                      public pooled {
   public:
     future<> start(instant due, abort_source* source) {
-        future<> woken = _woken.get_future();
+        future<> woken = get_future();
         if (source != nullptr && !source->subscribe(*this)) {
             on_abort(source->reason());
         } else {
@@ -21,22 +24,21 @@ class sleeper final : public timer, public abort_subscription, public pooled {
 
   private:
     void fire() noexcept override {
-        _woken.set_value();
+        set_value();
         delete this;
     }
     void on_abort(const std::exception_ptr& reason) noexcept override {
-        if (_woken.wanted()) {
-            _woken.set_failure(reason);
+        if (wanted()) {
+            set_failure(reason);
         }
         delete this;
     }
-
-    promise<> _woken;
+    void unwanted() noexcept override { delete this; }
 };
 
 }  // namespace detail
 
-/// Waits until the first turn at or after `due`.
+/// Waits until the first turn at or after `due`. Dropping the future takes the sleep back.
 /// source   if it is triggered first, the sleep fails with its reason
 /// cost     one block from the pool
 inline future<> sleep_until(instant due) {

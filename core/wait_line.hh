@@ -10,7 +10,7 @@ namespace weir {
 
 /// Those who wait for a T each, first come, first served; what semaphores, conditions and queues
 /// are made of. Each may bring an Asked, and may leave before its turn through an abort_source.
-/// Who no longer holds the future it was given is passed over.
+/// Who drops the future that it was given leaves the line.
 /// thread   one shard, for life
 /// cost     one block from the pool for each who waits
 template <typename T, typename Asked = detail::nothing>
@@ -22,7 +22,7 @@ class wait_line {
     wait_line(const wait_line&) = delete;
     wait_line& operator=(const wait_line&) = delete;
 
-    /// returns  how many wait, those included who will be passed over
+    /// returns  how many wait
     std::size_t size() const noexcept { return _size; }
 
     /// Waits at the end of the line.
@@ -40,12 +40,12 @@ class wait_line {
             const bool subscribed = source->subscribe(*added);
             WEIR_ASSERT(subscribed);
         }
-        return added->result.get_future();
+        return added->get_future();
     }
 
     /// What the first in line asked for; null if nobody waits.
     Asked* first() noexcept {
-        while (_first != nullptr && !_first->result.wanted()) {
+        while (_first != nullptr && !_first->wanted()) {
             remove(*_first);
         }
         return _first != nullptr ? &_first->asked : nullptr;
@@ -53,13 +53,13 @@ class wait_line {
     /// Gives the first in line, who is there, its value.
     template <typename... Args>
     void serve_first(Args&&... args) {
-        _first->result.set_value(std::forward<Args>(args)...);
+        _first->set_value(std::forward<Args>(args)...);
         remove(*_first);
     }
     /// Fails all who wait.
     void fail_all(const std::exception_ptr& reason) noexcept {
         while (first() != nullptr) {
-            _first->result.set_failure(reason);
+            _first->set_failure(reason);
             remove(*_first);
         }
     }
@@ -70,25 +70,30 @@ class wait_line {
             remove(*_first);
         }
     }
-    /// Someone left through an abort: those behind may have their turn now.
+    /// Someone left before its turn: those behind may have their turn now.
     virtual void on_leave() noexcept {}
 
   private:
-    class waiter final : public abort_subscription, public detail::pooled {
+    class waiter final : public abort_subscription,
+                         public hearing_promise<T>,
+                         public detail::pooled {
       public:
         waiter(wait_line& line, Asked&& asked) : asked(std::move(asked)), _line(line) {}
 
-        promise<T> result;
         waiter* next = nullptr;
         waiter* previous = nullptr;
         [[no_unique_address]] Asked asked;
 
       private:
         void on_abort(const std::exception_ptr& reason) noexcept override {
-            wait_line& line = _line;
-            if (result.wanted()) {
-                result.set_failure(reason);
+            if (this->wanted()) {
+                this->set_failure(reason);
             }
+            leave();
+        }
+        void unwanted() noexcept override { leave(); }
+        void leave() noexcept {
+            wait_line& line = _line;
             line.remove(*this);
             line.on_leave();
         }

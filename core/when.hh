@@ -82,13 +82,13 @@ namespace detail {
 
 /// Waits for the first of several futures; lives until no task of it is in line any more.
 template <typename Futures>
-class any_wait final : public pooled {
+class any_wait final : public hearing_promise<when_any_result<Futures>>, public pooled {
   public:
     any_wait(Futures&& futures, std::size_t count)
         : _futures(std::move(futures)), _watches(std::make_unique<watch[]>(count)) {}
 
     future<when_any_result<Futures>> start() {
-        auto result = _first.get_future();
+        auto result = this->get_future();
         for_each(_futures, [this](std::size_t index, auto& each) {
             _watches[index].own = this;
             _watches[index].index = index;
@@ -120,11 +120,23 @@ class any_wait final : public pooled {
 
     void settled(std::size_t index) noexcept {
         --_watching;
-        if (_first.open()) {
-            for_each(_futures,
-                     [this](std::size_t, auto& each) { _watching -= each.clear_waiter() ? 1 : 0; });
-            _first.set_value(index, std::move(_futures));
+        if (this->wanted()) {
+            watch_no_more();
+            this->set_value(index, std::move(_futures));
         }
+        leave();
+    }
+    // The futures go, with what was armed and lined up for them.
+    void unwanted() noexcept override {
+        watch_no_more();
+        _futures = Futures();
+        leave();
+    }
+    void watch_no_more() noexcept {
+        for_each(_futures,
+                 [this](std::size_t, auto& each) { _watching -= each.clear_waiter() ? 1 : 0; });
+    }
+    void leave() noexcept {
         if (_watching == 0) {
             delete this;
         }
@@ -132,7 +144,6 @@ class any_wait final : public pooled {
 
     Futures _futures;
     std::unique_ptr<watch[]> _watches;
-    promise<when_any_result<Futures>> _first;
     std::size_t _watching = 0;
 };
 
@@ -152,7 +163,7 @@ future<when_any_result<Futures>> first_of(Futures&& futures, std::size_t count) 
 }  // namespace detail
 
 /// Waits for the first of at least one, however it ends, and gives all back: those that are not
-/// there yet go on.
+/// there yet go on. Dropped futures of sleeps and of those who wait in line take those back.
 template <typename... Ts>
 future<when_any_result<std::tuple<future<Ts>...>>> when_any(future<Ts>... each) {
     return detail::first_of(std::tuple<future<Ts>...>(std::move(each)...), sizeof...(Ts));

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <weir/core/closing.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/sharded.hh>
 #include <weir/io/run.hh>
@@ -36,12 +37,12 @@ future<net::http_response> hello(const net::http_request&) {
 future<> serve(host& own, net::address at) {
     sharded<net::http_server> servers;
     co_await servers.start(net::http_options{});
-    auto started = servers.invoke_on_all([at](net::http_server& server) {
-        server.route("/", hello);
-        return server.start(at);
-    });
-    co_await std::move(started).then([&own] { return own.until_stop(); }).finally([&servers] {
-        return servers.stop();
+    co_await with_closing(servers, [&own, at](auto& all) -> future<> {
+        co_await all.invoke_on_all([at](net::http_server& server) {
+            server.route("/", hello);
+            return server.start(at);
+        });
+        co_await own.until_stop();
     });
 }
 

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <weir/core/assert.hh>
+#include <weir/core/error.hh>
 #include <weir/core/shard.hh>
 #include <weir/io/sim/crash_note.hh>
 
@@ -82,10 +83,8 @@ instant sim_host::turn(unsigned id) {
 
 void sim_host::ended(future<>& done) {
     std::string failure;
-    try {
-        done.take();
-    } catch (const std::exception& e) {
-        failure = e.what();
+    if (done.failed()) {
+        failure = what_of(done.take_failure());
     }
     const memory::outside guard;
     _exit_due = true;

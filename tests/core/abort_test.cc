@@ -120,6 +120,57 @@ TEST_SUITE("core/abort") {
         shard.settle();
     }
 
+    TEST_CASE("a deadline from now on for ever never passes") {
+        test::bare_shard shard;
+        shard.pass(1h);
+        promise<int> work;
+        auto result = with_deadline(this_shard().now() + duration::max(), work.get_future());
+        auto other = with_deadline(this_shard().now() + forever, [](abort_source& source) {
+            CHECK(source.deadline() == never);
+            return sleep_for(forever, source).then_wrapped([](future<> ended) {
+                std::move(ended).ignore();
+                return 2;
+            });
+        });
+        shard.pass(24h);
+        CHECK_FALSE(result.available());
+        CHECK_FALSE(other.available());
+        work.set_value(1);
+        CHECK(shard.wait(std::move(result)) == 1);
+    }
+
+    TEST_CASE("a deadline that nobody waits for any more keeps no timer, nor does late work") {
+        test::bare_shard shard;
+        promise<int> work;
+        promise<int> failing;
+        {
+            auto dropped = with_deadline(shard.outside.time + 1h, work.get_future());
+            with_deadline(shard.outside.time + 1h, failing.get_future()).ignore();
+        }
+        CHECK(this_shard().timers().size() == 0);
+        work.set_value(1);
+        failing.set_failure(std::make_exception_ptr(std::runtime_error("unseen")));
+        abort_source source;
+        auto late = with_deadline(shard.outside.time + 1ms, sleep_for(1h));
+        auto aborted = with_abort(source, sleep_for(1h));
+        shard.pass(1ms);
+        source.request();
+        CHECK(is(late.take_failure(), errc::timed_out));
+        CHECK(is(aborted.take_failure(), errc::aborted));
+        CHECK(this_shard().timers().size() == 0);
+    }
+
+    TEST_CASE("a deadline that is dropped in the turn in which its work ends lets it go") {
+        test::bare_shard shard;
+        promise<int> work;
+        {
+            auto dropped = with_deadline(shard.outside.time + 1ms, work.get_future());
+            work.set_value(1);
+        }
+        shard.pass(1ms);
+        CHECK(this_shard().timers().size() == 0);
+    }
+
     TEST_CASE("work that ends in the turn of its deadline has one result") {
         test::bare_shard shard;
         promise<int> work;
@@ -203,8 +254,22 @@ TEST_SUITE("core/sleep") {
         {
             future<> dropped = sleep_for(1ms);
         }
-        source.request();
-        shard.pass(1ms);
         CHECK(this_shard().timers().size() == 0);
+        sleep_for(1h).ignore();
+        CHECK(this_shard().timers().size() == 0);
+        source.request();
+    }
+
+    TEST_CASE("a sleep for ever never ends, at whatever time it begins") {
+        test::bare_shard shard;
+        shard.pass(1h);
+        future<> endless = sleep_for(duration::max());
+        abort_source source;
+        future<> until = sleep_for(forever, source);
+        shard.pass(24h * 365);
+        CHECK_FALSE(endless.available());
+        CHECK_FALSE(until.available());
+        source.request();
+        CHECK(is(until.take_failure(), errc::aborted));
     }
 }

@@ -8,6 +8,7 @@
 #include <tests/support/bare_host.hh>
 
 #include <weir/core/foreign.hh>
+#include <weir/core/gate.hh>
 #include <weir/core/group.hh>
 #include <weir/core/sharded.hh>
 
@@ -49,9 +50,85 @@ struct counter {
     bool fail_stop = false;
 };
 
+/// Keys over shards: what clients ask here is looked up where it lives, and stop() waits for those
+/// clients, as a server's does.
+class cache {
+  public:
+    explicit cache(sharded<cache>* all) : _all(*all) {}
+
+    void serve(int clients) {
+        for (int i = 0; i < clients; ++i) {
+            with_gate(_serving, [this, i] { return serve_one(i); }).ignore();
+        }
+    }
+    future<> stop() {
+        _stopping = true;
+        return _serving.close();
+    }
+    int answers() const noexcept { return _answers; }
+
+  private:
+    future<> serve_one(int key) {
+        for (; !_stopping; ++key) {
+            const auto home = static_cast<shard_id>(key) % this_host().shard_count();
+            CHECK(co_await _all.invoke_on(
+                      home, [key](cache& owner) { return owner.look_up(key); }) == key + 1);
+            ++_answers;
+        }
+    }
+    int look_up(int key) const noexcept { return key + _added; }
+
+    sharded<cache>& _all;
+    gate _serving;
+    bool _stopping = false;
+    int _answers = 0;
+    int _added = 1;
+};
+
+// The service is stopped while the clients of each shard ask all of them.
+future<> stop_under_load() {
+    sharded<cache> caches;
+    co_await caches.start(&caches);
+    co_await caches.invoke_on_all([](cache& own) { own.serve(8); });
+    while (caches.local().answers() < 50) {
+        co_await yield();
+    }
+    co_await caches.stop();
+}
+
+void stop_under_load_often(int times) {
+    for (int i = 0; i < times; ++i) {
+        test::run_threads(3, [] { return stop_under_load(); });
+    }
+}
+
 }  // namespace
 
 TEST_SUITE("core/sharded") {
+    TEST_CASE("a service that is stopped under load ends when no peer needs it any more") {
+        stop_under_load_often(5);
+    }
+
+    // Run by its name: core_test --no-skip -tc='*a hundred times*'
+    TEST_CASE("a service is stopped under load a hundred times" * doctest::skip()) {
+        stop_under_load_often(100);
+    }
+
+    TEST_CASE("those that were built are stopped, too, when another can't be") {
+        tally kept;
+        test::run_threads(3, [&kept]() -> future<> {
+            sharded<counter> counters;
+            try {
+                co_await counters.start(&kept, "one", 2);
+                FAIL("start must fail");
+            } catch (const std::runtime_error& e) {
+                CHECK(std::string(e.what()) == "no room on this shard");
+            }
+        });
+        CHECK(kept.stopped == 2);
+        CHECK(kept.destroyed == 2);
+    }
+
     TEST_CASE("on_all calls on every shard and fails as the lowest that failed") {
         test::run_threads(3, []() -> future<> {
             std::vector<unsigned> seen(3);

@@ -20,6 +20,26 @@ struct noting_timer final : timer {
 
 }  // namespace
 
+TEST_SUITE("core/time") {
+    using namespace std::chrono_literals;
+
+    TEST_CASE("no sum of times overflows: for ever from any instant is never") {
+        for (const instant from : {instant(), instant(1h), instant(-1h), instant::min(), never}) {
+            CHECK(from + duration::max() == never);
+            CHECK(from + forever == never);
+            CHECK(from + std::chrono::hours::max() == never);
+            CHECK(std::chrono::seconds::max() + from == never);
+        }
+        CHECK(instant(1h) + (duration::max() - 1ns) == never);
+        CHECK(instant(-1h) + duration::min() == instant::min());
+        CHECK(never + -1ns == never);
+        CHECK(instant(1h) + 1min == instant(61min));
+        CHECK(instant(1h) + -2h == instant(-1h));
+        CHECK(instant(1h) + std::chrono::hours(2) == instant(3h));
+        static_assert(instant(1ns) + duration::max() == never);
+    }
+}
+
 TEST_SUITE("core/timer") {
     TEST_CASE("random arms, moves and cancels fire what a sorted list would fire") {
         test::bare_shard shard;

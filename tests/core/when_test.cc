@@ -6,7 +6,10 @@
 
 #include <tests/support/bare_host.hh>
 
+#include <weir/core/condition.hh>
 #include <weir/core/loop.hh>
+#include <weir/core/semaphore.hh>
+#include <weir/core/sleep.hh>
 #include <weir/core/when.hh>
 
 using namespace weir;
@@ -91,6 +94,51 @@ TEST_SUITE("core/when") {
         CHECK(again.available());
         CHECK(again.take().index == 1);
         shard.settle();
+    }
+
+    TEST_CASE("the sleeps that lost a when_any keep no timer, and who waited leaves the line") {
+        using namespace std::chrono_literals;
+        test::bare_shard shard;
+        semaphore units(0);
+        condition changed;
+        for (int i = 0; i < 3; ++i) {
+            promise<> quick;
+            auto any =
+                when_any(quick.get_future(), sleep_for(1h), units.acquire().then([](auto) {}),
+                         changed.wait(), when_any(sleep_for(1h)).then([](auto) {}));
+            quick.set_value();
+            CHECK(shard.wait(std::move(any)).index == 0);
+        }
+        CHECK(changed.waiting() == 0);
+        {
+            auto dropped = when_any(sleep_for(1h), changed.wait());
+            auto line = units.acquire();
+        }
+        CHECK(changed.waiting() == 0);
+        CHECK(units.waiting() == 3);               // those have a continuation, which goes on
+        CHECK(this_shard().timers().size() == 3);  // likewise
+    }
+
+    TEST_CASE("who leaves the line lets those behind have their turn") {
+        test::bare_shard shard;
+        semaphore units(1);
+        auto many = units.acquire(2);
+        auto one = units.acquire(1);
+        CHECK_FALSE(one.available());
+        many = {};
+        CHECK(one.available());
+    }
+
+    TEST_CASE("a promise that was used again after its future was ignored tells its failure") {
+        test::bare_shard shard;
+        promise<> again;
+        again.get_future().ignore();
+        again.set_value();
+        {
+            auto dropped = again.get_future();
+        }
+        again.set_failure(std::make_exception_ptr(std::runtime_error("unseen")));
+        shard.ignored_expected = 1;
     }
 
     TEST_CASE("an unwanted when_any lets its futures go") {
