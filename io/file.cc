@@ -43,6 +43,7 @@ struct file::open_file {
 
     const std::string path;
     const options how;
+    const shard_id shard = this_shard().id();
     int fd = -1;
     bool closing = false;
     bool stopped = false;
@@ -50,6 +51,7 @@ struct file::open_file {
     unsigned under_way = 0;
     promise<> ended;  // of a close() that waits for them
 
+    void check() const noexcept { check_shard(shard, "the file", path.c_str()); }
     void let_go() noexcept {
         if (--owners == 0) {
             if (fd >= 0) {
@@ -65,6 +67,7 @@ class file::use {
   public:
     explicit use(const file& of) noexcept : _of(of._opened) {
         WEIR_ASSERT(of.is_open() && "the file is open, and no close() has begun");
+        _of->check();
         ++_of->owners;
         ++_of->under_way;
     }
@@ -320,6 +323,7 @@ future<std::uint64_t> file::size() {
 
 future<> file::close() {
     WEIR_ASSERT(is_open());
+    _opened->check();
     const file kept(_opened);  // until it is closed, whatever becomes of this
     open_file& of = *_opened;
     ++of.owners;

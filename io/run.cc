@@ -6,20 +6,26 @@
 #include <exception>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include <pthread.h>
+#include <string.h>
 
 #include <weir/core/cgroup.hh>
+#include <weir/core/error.hh>
 #include <weir/core/log.hh>
 #include <weir/core/topology.hh>
 #include <weir/io/budget_metrics.hh>
+#include <weir/io/crash_report.hh>
 #include <weir/io/listening.hh>
+#include <weir/io/remedy.hh>
 #include <weir/io/standard_descriptors.hh>
 #include <weir/io/stop_signals.hh>
 #include <weir/io/system_clock.hh>
+#include <weir/io/turn_watch.hh>
 #include <weir/io/uring_metrics.hh>
 
 namespace weir::io {
@@ -51,17 +57,31 @@ class runner {
           _pool(_options.blocking),
           _cycles(cycle_counter::calibrate()),
           _host(_options.host),
-          _backends(_places.size()),
+          _log(_host.log_sink(), "run", _host.options().logging),
+          _shards(_places.size()),
           _together(static_cast<std::ptrdiff_t>(_places.size())) {}
 
     int run();
 
   private:
+    /// A shard and what it has beside itself. All that may fail is made before the first turn.
+    struct running_shard {
+        shard* own = nullptr;
+        std::unique_ptr<uring> backend;
+        std::vector<metrics::registration> registered;
+        std::optional<budget_metrics> budget;
+        std::optional<stall_watch> stalls;
+        std::optional<turn_watch::seat> waits;
+    };
+
+    void start_threads();
+    void hear(int signal);
+    void fail_set_up(std::exception_ptr failure) noexcept;
     void run_thread(shard_id id) noexcept;
-    void live(shard_id id);
     void set_up(shard_id id);
+    void live(shard_id id);
     void turn_until_end(shard_id id);
-    void end() noexcept;
+    void end(future<> program) noexcept;
     void drain(shard_id id);
     void take_down(shard_id id);
 
@@ -72,13 +92,16 @@ class runner {
     const cycle_counter _cycles;
     listening_addresses _listening;
     host _host;
-    std::vector<std::unique_ptr<uring>> _backends;
+    logger _log;  // of the thread that runs no shard
+    std::vector<running_shard> _shards;
+    std::vector<std::thread> _threads;
     std::barrier<> _together;
     std::optional<stop_signals> _signals;
+    std::optional<turn_watch> _watch;
     std::atomic<bool> _set_up_failed = false;
     std::atomic<bool> _ended = false;
     std::atomic<std::size_t> _drained = 0;  // shards with nothing left to do
-    std::exception_ptr _set_up_failure;     // of the first shard that set _set_up_failed
+    std::exception_ptr _set_up_failure;     // of the first that set _set_up_failed
     int _status = 0;                        // shard 0's
 };
 
@@ -86,15 +109,18 @@ int runner::run() {
     if (_options.handle_signals) {
         _signals.emplace();
     }
-    std::vector<std::thread> threads;
-    threads.reserve(_places.size());
-    for (shard_id id = 0; id < _places.size(); ++id) {
-        threads.emplace_back([this, id] { run_thread(id); });
+    std::optional<crash_reports> crashes;
+    if (_options.report_crashes) {
+        crashes.emplace();
     }
-    if (_signals) {
-        _signals->wait([this] { _host.request_stop(); });
+    if (_options.stall.wait_threshold > duration::zero()) {
+        _watch.emplace(_host, _options.stall.wait_threshold);
     }
-    for (auto& thread : threads) {
+    start_threads();
+    if (_signals && !_threads.empty()) {
+        _signals->wait([this](int signal) { hear(signal); });
+    }
+    for (auto& thread : _threads) {
         thread.join();
     }
     if (_set_up_failed) {
@@ -103,15 +129,45 @@ int runner::run() {
     return _status;
 }
 
+/// Where a thread can't be made the others, which wait for it, go on without it, to their end.
+void runner::start_threads() {
+    _threads.reserve(_places.size());
+    for (shard_id id = 0; id < _places.size(); ++id) {
+        try {
+            _threads.emplace_back([this, id] { run_thread(id); });
+        } catch (const std::system_error& cause) {
+            fail_set_up(std::make_exception_ptr(error(
+                "start", with_remedy("thread of shard " + std::to_string(id), cause.code().value()),
+                cause.code())));
+            for (; id < _places.size(); ++id) {
+                _together.arrive_and_drop();
+            }
+        }
+    }
+}
+
+/// At any moment from the start of the threads to their end.
+void runner::hear(int signal) {
+    _log.write({wall_clock_now()}, log_level::info,
+               _host.stop_requested() ? "asked again to stop" : "asked to stop",
+               {{"signal", std::string("SIG") + sigabbrev_np(signal)}});
+    _host.request_stop();
+}
+
+void runner::fail_set_up(std::exception_ptr failure) noexcept {
+    if (!_set_up_failed.exchange(true)) {
+        _set_up_failure = std::move(failure);
+    }
+}
+
 /// Nothing is thrown here but failures to set up: the program's own end in its future.
 void runner::run_thread(shard_id id) noexcept {
     pthread_setname_np(pthread_self(), ("weir-" + std::to_string(id)).c_str());
+    const signal_stack stack;
     try {
         set_up(id);
     } catch (...) {
-        if (!_set_up_failed.exchange(true)) {
-            _set_up_failure = std::current_exception();
-        }
+        fail_set_up(std::current_exception());
     }
     _together.arrive_and_wait();
     if (!_set_up_failed) {
@@ -129,69 +185,78 @@ void runner::set_up(shard_id id) {
         pin_this_thread(_places[id].cpu);
         bind_memory_local();
     }
-    _backends[id] = make_uring(_options.uring, _pool, _cycles, &_listening);
-    _host.add_shard(id, *_backends[id]);
+    running_shard& made = _shards[id];
+    made.backend = make_uring(_options.uring, _pool, _cycles, &_listening);
+    made.own = &_host.add_shard(id, *made.backend);
+    const shard_scope scope(made.own);
+    made.registered = register_metrics(made.own->metrics(), *made.backend);
+    made.budget.emplace(*made.own, made.backend->budget());
+    if (_options.stall.threshold > duration::zero()) {
+        made.stalls.emplace(*made.own, _options.stall);
+    }
+    if (_watch) {
+        made.waits.emplace(*_watch, *made.own);
+    }
 }
 
 void runner::live(shard_id id) {
     if (id == 0) {
         _host.connect();
-        if (_signals) {
-            _signals->ready();
-        }
     }
     _together.arrive_and_wait();
-    shard& own = _host.at(id);
+    running_shard& running = _shards[id];
+    shard& own = *running.own;
     const shard_scope scope(&own);
-    const auto registered = register_metrics(own.metrics(), *_backends[id]);
-    const budget_metrics budget(own, _backends[id]->budget());
     own.log().write(own.log_context(), log_level::info, "shard runs",
-                    {{"cpu", _places[id].cpu}, {"backend", _backends[id]->description()}});
+                    {{"cpu", _places[id].cpu}, {"backend", running.backend->description()}});
     turn_until_end(id);
     drain(id);
 }
 
 void runner::turn_until_end(shard_id id) {
-    shard& own = _host.at(id);
-    std::optional<stall_watch> stalls;
-    if (_options.stall.threshold > duration::zero()) {
-        stalls.emplace(own, _options.stall);
-    }
+    running_shard& running = _shards[id];
+    shard& own = *running.own;
     std::optional<future<>> program;
     if (id == 0) {
         program.emplace(futurize(_program, _host));
     }
     while (!_ended.load(std::memory_order_relaxed)) {
+        if (running.waits) {
+            running.waits->begin();
+        }
         const instant next = own.turn();
-        if (stalls) {
-            stalls->report();
+        if (running.waits) {
+            running.waits->end();
+        }
+        if (running.stalls) {
+            running.stalls->report();
         }
         if (program && program->available()) {
-            try {
-                program->take();
-            } catch (const std::exception& failure) {
-                own.log().write(own.log_context(), log_level::error, "the program failed",
-                                {{"cause", failure.what()}});
-                _status = 1;
-            }
-            return end();
+            return end(std::move(*program));
         }
         own.park(next);
     }
 }
 
-void runner::end() noexcept {
+/// Whatever it failed with, be it a std::exception or not.
+void runner::end(future<> program) noexcept {
+    if (program.failed()) {
+        shard& own = this_shard();
+        own.log().write(own.log_context(), log_level::error, "the program failed",
+                        {{"cause", what_of(program.take_failure())}});
+        _status = 1;
+    }
     _ended.store(true, std::memory_order_relaxed);
-    for (auto& backend : _backends) {
-        backend->interrupt();
+    for (auto& each : _shards) {
+        each.backend->interrupt();
     }
 }
 
 /// Lets files close and cancelled operations come back, so that their owners end too. Shards
 /// answer each other until none has anything left to do.
 void runner::drain(shard_id id) {
-    shard& own = _host.at(id);
-    uring& backend = *_backends[id];
+    shard& own = *_shards[id].own;
+    uring& backend = *_shards[id].backend;
     const instant patience_ends = backend.now() + _options.drain_patience;
     bool cancelled = false, drained = false;
     while (_drained.load(std::memory_order_relaxed) < _places.size()) {
@@ -210,16 +275,21 @@ void runner::drain(shard_id id) {
 }
 
 void runner::take_down(shard_id id) {
+    running_shard& ending = _shards[id];
     _together.arrive_and_wait();
     if (id == 0) {
         _host.disconnect();
     }
     _together.arrive_and_wait();
-    if (_backends[id]) {
-        _backends[id]->stop();
+    if (ending.backend) {
+        ending.backend->stop();
     }
-    if (!_set_up_failed) {
-        const shard_scope scope(&_host.at(id));
+    if (ending.own != nullptr) {
+        const shard_scope scope(ending.own);
+        ending.waits.reset();
+        ending.stalls.reset();
+        ending.budget.reset();
+        ending.registered.clear();
         _host.remove_shard(id);
     }
     _together.arrive_and_wait();

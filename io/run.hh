@@ -22,16 +22,19 @@ struct run_options {
     uring_options uring{};
     thread_pool_options blocking{};
     stall_options stall{};
-    /// SIGINT and SIGTERM ask for a stop, a second one ends the process at once. SIGPIPE is
-    /// ignored. Without it signals are the caller's matter.
+    /// SIGINT and SIGTERM ask for a stop, at whatever moment; a second one ends the process at
+    /// once. Each is logged. SIGPIPE is ignored. Without it signals are the caller's matter.
     bool handle_signals = true;
+    /// A SIGSEGV, SIGBUS, SIGILL or SIGFPE, an overflow of a stack among them, says on stderr where
+    /// it came from, and then does what it would have done. See crash_report.hh.
+    bool report_crashes = true;
     /// For each shard after the application's end: to end what it left unfinished.
     duration drain_patience = std::chrono::seconds(2);
 };
 
 /// Runs `program` on this machine: a thread and a kernel ring for each shard, until its future is
 /// settled. Operations that are still under way then are cancelled.
-/// returns  0, or 1 if the program failed, which is logged
+/// returns  0, or 1 if the program failed, which is logged, whatever it threw
 /// fails    weir::error when a shard can't be set up, with the remedy
 /// thread   the process's first one, before others block signals differently
 int run(run_options options, application program);

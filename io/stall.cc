@@ -4,16 +4,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <cstdlib>
-#include <memory>
-#include <string>
 
-#include <execinfo.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <weir/core/error.hh>
 #include <weir/core/log.hh>
+#include <weir/io/crash_report.hh>
+#include <weir/io/remedy.hh>
 #include <weir/io/system_clock.hh>
 
 namespace weir::io {
@@ -21,7 +19,7 @@ namespace weir::io {
 namespace {
 
 /// Frames of the handler and of the signal's return, before those of the turn.
-constexpr int own_frames = 3;
+constexpr std::size_t own_frames = 3;
 
 timespec timespec_of(duration time) noexcept {
     return {.tv_sec = time.count() / 1'000'000'000, .tv_nsec = time.count() % 1'000'000'000};
@@ -34,8 +32,7 @@ stall_watch::stall_watch(shard& watched, const stall_options& options)
       _threshold(options.threshold),
       _last_cpu(thread_cpu_time()),
       _last_look(monotonic_now()) {
-    // The first call loads a library, which a handler must not.
-    _frames = backtrace(_addresses.data(), frames_max);
+    backtrace::warm_up();
     struct sigaction action{};
     action.sa_sigaction = &stall_watch::on_signal;
     action.sa_flags = SA_SIGINFO | SA_RESTART;
@@ -46,7 +43,7 @@ stall_watch::stall_watch(shard& watched, const stall_options& options)
     event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
     if (sigaction(SIGRTMIN, &action, nullptr) != 0 ||
         timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &_timer) != 0) {
-        throw error::from_errno("create", "timer for stalls", errno);
+        throw error::from_errno("create", with_remedy("timer for stalls", errno), errno);
     }
     const itimerspec every{timespec_of(options.interval), timespec_of(options.interval)};
     timer_settime(_timer, 0, &every, nullptr);
@@ -99,7 +96,8 @@ void stall_watch::look() noexcept {
         _turn_caught = true;
         _reported = _used;
         _group = _watched.context().group;
-        _frames = backtrace(_addresses.data(), frames_max);
+        describe_task(_watched.running(), _task);
+        _calls = backtrace::here(own_frames);
         _caught = 1;
     }
 }
@@ -108,19 +106,16 @@ void stall_watch::write_report() {
     // Pairs with the handler, which runs in this thread: it takes no other report meanwhile.
     std::atomic_signal_fence(std::memory_order_acquire);
     ++_stalls;
-    const int skipped = std::min(own_frames, _frames);
-    const std::unique_ptr<char*, decltype(&std::free)> symbols(
-        backtrace_symbols(_addresses.data() + skipped, _frames - skipped), &std::free);
-    std::string trace;
-    for (int i = 0; symbols != nullptr && i < _frames - skipped; ++i) {
-        trace += (i == 0 ? "" : " ") + std::string(symbols.get()[i]);
+    try {
+        _watched.log().write(
+            _watched.log_context(), log_level::warning, "a turn took too long",
+            {{"cpu_ms_at_least",
+              std::chrono::duration_cast<std::chrono::milliseconds>(_reported).count()},
+             {"group", _watched.scheduler().name(_group)},
+             {"task", demangled(_task.data())},
+             {"backtrace", _calls.text()}});
+    } catch (const std::exception&) {  // no memory for the text
     }
-    _watched.log().write(
-        _watched.log_context(), log_level::warning, "a turn took too long",
-        {{"cpu_ms_at_least",
-          std::chrono::duration_cast<std::chrono::milliseconds>(_reported).count()},
-         {"group", _watched.scheduler().name(_group)},
-         {"backtrace", trace}});
     // Pairs with the handler's look at _caught: it must not write what is still being read.
     std::atomic_signal_fence(std::memory_order_release);
     _caught = 0;

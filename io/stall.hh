@@ -6,15 +6,18 @@
 #include <cstdint>
 #include <ctime>
 
+#include <weir/core/backtrace.hh>
 #include <weir/core/metrics.hh>
 #include <weir/core/shard.hh>
 
 namespace weir::io {
 
 struct stall_options {
-    /// A turn that uses more processor time than this is reported; zero: no watch. A turn that
-    /// sleeps in the kernel is not seen: nothing on a shard may.
+    /// A turn that uses more processor time than this is reported; zero: no watch.
     duration threshold = std::chrono::milliseconds(25);
+    /// A turn that sleeps in the kernel for so long, where nothing on a shard may, is told of at
+    /// once (turn_watch.hh); zero: no watch.
+    duration wait_threshold = std::chrono::milliseconds(100);
     /// How much processor time passes between two looks. An idle shard is never looked at.
     duration interval = std::chrono::milliseconds(10);
 };
@@ -39,8 +42,6 @@ class stall_watch {
     }
 
   private:
-    static constexpr int frames_max = 32;
-
     static void on_signal(int, siginfo_t* about, void*);
     void look() noexcept;
     void write_report();
@@ -57,8 +58,8 @@ class stall_watch {
     volatile std::sig_atomic_t _caught = 0;
     duration _reported{};
     scheduling_group _group{};
-    int _frames = 0;
-    std::array<void*, frames_max> _addresses{};
+    backtrace _calls;
+    std::array<char, 512> _task{};
     std::uint64_t _stalls = 0;
     metrics::registration _metric;
 };

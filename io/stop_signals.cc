@@ -3,6 +3,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <utility>
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -11,6 +12,7 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/error.hh>
+#include <weir/io/remedy.hh>
 
 namespace weir::io {
 
@@ -28,10 +30,13 @@ sigset_t stopping() noexcept {
 
 stop_signals::stop_signals() {
     const sigset_t set = stopping();
-    _signals = signalfd(-1, &set, SFD_CLOEXEC);
+    _signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     _event = eventfd(0, EFD_CLOEXEC);
     if (_signals < 0 || _event < 0) {
-        throw error::from_errno("create", "descriptor for signals", errno);
+        const int cause = errno;
+        ::close(_signals);
+        ::close(_event);
+        throw error::from_errno("create", with_remedy("descriptor for signals", cause), cause);
     }
     pthread_sigmask(SIG_BLOCK, &set, &_before);
     struct sigaction ignore{};
@@ -39,29 +44,27 @@ stop_signals::stop_signals() {
     sigaction(SIGPIPE, &ignore, &_pipe_before);
 }
 
+// What came while nobody read any more asked for an end that has come.
 stop_signals::~stop_signals() {
+    signalfd_siginfo taken;
+    while (::read(_signals, &taken, sizeof taken) == sizeof taken) {
+    }
     ::close(_signals);
     ::close(_event);
     sigaction(SIGPIPE, &_pipe_before, nullptr);
     pthread_sigmask(SIG_SETMASK, &_before, nullptr);
 }
 
-void stop_signals::wait(const std::function<void()>& stop) {
-    bool ready = false, asked = false;
+void stop_signals::wait(const std::function<void(int)>& stop) {
+    bool asked = false;
     for (;;) {
-        // Before ready() a signal waits in its descriptor.
         pollfd watched[] = {{_event, POLLIN, 0}, {_signals, POLLIN, 0}};
-        if (::poll(watched, ready ? 2 : 1, -1) < 0) {
+        if (::poll(watched, 2, -1) < 0) {
             WEIR_ASSERT(errno == EINTR);
             continue;
         }
         if ((watched[0].revents & POLLIN) != 0) {
-            std::uint64_t said = 0;
-            WEIR_ASSERT(eventfd_read(_event, &said) == 0);
-            if (said >= is_ended) {
-                return;
-            }
-            ready = true;
+            return;
         }
         if ((watched[1].revents & POLLIN) == 0) {
             continue;
@@ -70,22 +73,18 @@ void stop_signals::wait(const std::function<void()>& stop) {
         if (read(_signals, &taken, sizeof taken) != sizeof taken) {
             continue;
         }
-        if (asked) {
+        const int signal = static_cast<int>(taken.ssi_signo);
+        stop(signal);
+        if (std::exchange(asked, true)) {
             const sigset_t set = stopping();
             pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
-            kill(getpid(), static_cast<int>(taken.ssi_signo));
+            kill(getpid(), signal);
         }
-        asked = true;
-        stop();
     }
 }
 
-void stop_signals::ready() noexcept {
-    WEIR_ASSERT(eventfd_write(_event, is_ready) == 0);
-}
-
 void stop_signals::end() noexcept {
-    WEIR_ASSERT(eventfd_write(_event, is_ended) == 0);
+    WEIR_ASSERT(eventfd_write(_event, 1) == 0);
 }
 
 }  // namespace weir::io

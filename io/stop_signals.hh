@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <functional>
 
 #include <signal.h>
@@ -18,19 +17,14 @@ class stop_signals {
     stop_signals& operator=(const stop_signals&) = delete;
     ~stop_signals();
 
-    /// Blocks until end(); calls `stop` for the first signal that comes after ready(), or came
-    /// before it. A second one ends the process as if nobody had blocked it.
+    /// Blocks until end(); calls `stop(signal)` for each signal that comes, or came since the
+    /// construction. After a second one the process ends as if nobody had blocked it.
     /// thread   the one that made it
-    void wait(const std::function<void()>& stop);
-    /// Says that `stop` may be called from now on.
-    /// thread   any
-    void ready() noexcept;
+    void wait(const std::function<void(int)>& stop);
     /// thread   any
     void end() noexcept;
 
   private:
-    enum : std::uint64_t { is_ready = 1, is_ended = 1'000 };
-
     sigset_t _before;
     struct sigaction _pipe_before;
     int _signals = -1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include <weir/core/time.hh>
@@ -44,7 +45,9 @@ class cycle_counter {
     }
     /// How far now() moves in `time`.
     std::uint64_t ticks(duration time) const noexcept {
-        return static_cast<std::uint64_t>(static_cast<double>(time.count()) * _ticks_per_ns);
+        constexpr double longest = 9e18;  // half of what a counter can show
+        return static_cast<std::uint64_t>(
+            std::min(static_cast<double>(time.count()) * _ticks_per_ns, longest));
     }
     bool constant() const noexcept { return _constant; }
 

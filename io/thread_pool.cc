@@ -9,6 +9,7 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/error.hh>
+#include <weir/io/remedy.hh>
 
 namespace weir::io {
 
@@ -17,6 +18,7 @@ thread_pool::thread_pool(thread_pool_options options) : _options(options) {
     CPU_ZERO(&_allowed);
     WEIR_ASSERT(sched_getaffinity(0, sizeof _allowed, &_allowed) == 0);
     _threads.reserve(options.threads);
+    start_thread();
 }
 
 thread_pool::~thread_pool() {
@@ -47,7 +49,8 @@ void thread_pool::start_thread() {
     } catch (const std::system_error& cause) {
         if (_threads.empty()) {
             pthread_sigmask(SIG_SETMASK, &before, nullptr);
-            throw error("start", "thread for blocking calls", cause.code());
+            throw error("start", with_remedy("thread for blocking calls", cause.code().value()),
+                        cause.code());
         }
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);

@@ -33,8 +33,9 @@ class thread_pool {
   public:
     class client;
 
-    /// Threads started later may run where the constructing thread may: construct it before that
-    /// thread is pinned.
+    /// Starts the first thread: whoever submits finds one. Threads may run where the constructing
+    /// thread may: construct it before that thread is pinned.
+    /// fails    weir::error when not even one thread can be started
     explicit thread_pool(thread_pool_options options = {});
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
@@ -68,8 +69,7 @@ class thread_pool::client {
     client(const client&) = delete;
     client& operator=(const client&) = delete;
 
-    /// Has `work` run by a thread. It may be the one that starts the thread.
-    /// fails    weir::error when not even one thread can be started
+    /// Has `work` run by a thread. It may be the one that starts another.
     /// thread   the owner
     void submit(blocking_work& work);
     /// All work that has run since the last call, linked by `next`, first finished first.

@@ -14,6 +14,7 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/error.hh>
+#include <weir/io/remedy.hh>
 #include <weir/io/uring_backend.hh>
 #include <weir/io/uring_call.hh>  // IWYU pragma: keep (whole where it is destroyed)
 #include <weir/io/uring_constants.hh>
@@ -64,7 +65,7 @@ uring_backend::uring_backend(const uring_options& options, thread_pool& pool,
       _listening(shared == nullptr ? _own_listening.get() : shared) {
     _event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (_event < 0) {
-        throw error::from_errno("create", "eventfd", errno);
+        throw error::from_errno("create", with_remedy("eventfd", errno), errno);
     }
 }
 

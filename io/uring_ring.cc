@@ -17,6 +17,7 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/error.hh>
+#include <weir/io/remedy.hh>
 #include <weir/io/uring_constants.hh>
 
 namespace weir::io {
@@ -64,6 +65,9 @@ std::string first_line_of(const char* path) {
 /// Why io_uring_setup failed and what to do about it.
 std::string advice(int cause) {
     switch (cause) {
+        case EMFILE:
+        case ENFILE:
+            return with_remedy("", cause).substr(1);
         case EPERM:
         case EACCES: {
             const auto disabled = first_line_of("/proc/sys/kernel/io_uring_disabled");
@@ -80,9 +84,6 @@ std::string advice(int cause) {
         case ENOMEM:
             return "(not enough locked memory even for a small ring: raise ulimit -l, or "
                    "LimitMEMLOCK in the service's unit)";
-        case EMFILE:
-        case ENFILE:
-            return "(no descriptor left: raise ulimit -n)";
         default:
             return "(setup refused)";
     }

@@ -100,6 +100,12 @@ future<std::unique_ptr<connection>> connection::connect(address to, connection_o
     co_return made;
 }
 
+void connection::check_home() const noexcept {
+    if (_shard != detail::shard_id_here()) [[unlikely]] {
+        wrong_shard("the connection with", _peer.to_string().c_str(), _shard);
+    }
+}
+
 // Whether somebody waits in receive(): who dropped the future does not.
 bool connection::awaited() noexcept {
     if (_waiting.open() && !_waiting.wanted()) {
@@ -110,6 +116,7 @@ bool connection::awaited() noexcept {
 }
 
 future<received> connection::receive(instant deadline) {
+    check_home();
     WEIR_ASSERT(!closed() && !awaited());
     if (!_queue.empty()) {
         received first = std::move(_queue.front());
@@ -218,6 +225,7 @@ future<> connection::send(std::span<const std::byte> bytes) {
 }
 
 future<> connection::send(std::span<const iovec> parts) {
+    check_home();
     WEIR_ASSERT(!closed() && !_machinery->sending);
     return _machinery->send.start(parts);
 }
@@ -293,6 +301,7 @@ void connection::abort(std::int32_t reason) noexcept {
 }
 
 future<> connection::close() {
+    check_home();
     WEIR_ASSERT(!closed());
     _queue.clear();
     ended(0);

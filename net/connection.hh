@@ -143,8 +143,11 @@ class connection {
     void receive_stopped();
     void sent(std::size_t bytes) noexcept;
 
+    void check_home() const noexcept;
+
     const connection_options _options;
     connection_totals* const _totals;
+    const shard_id _shard = this_shard().id();
     address _peer;
     std::unique_ptr<machinery> _machinery;  // null once closed
     std::vector<received> _queue;           // a few, oldest first

@@ -3,9 +3,12 @@
 
 #include <doctest/doctest.h>
 #include <net/both.hh>
+#include <tests/support/child.hh>
 
+#include <weir/core/call.hh>
 #include <weir/core/sleep.hh>
 #include <weir/core/when.hh>
+#include <weir/io/run.hh>
 #include <weir/net/listener.hh>
 
 namespace weir::net::test {
@@ -322,6 +325,19 @@ TEST_SUITE("net/connection") {
             CHECK(ended);
             CHECK(noticed);
         });
+    }
+
+    TEST_CASE("a connection that is used on another shard names both, and its peer") {
+        const auto end = weir::test::in_child([] {
+            io::run_options options;
+            options.placement.shards = 2;
+            options.placement.allow_overcommit = true;
+            return io::run(options, with_ends([](ends& pair) {
+                               return on(1, [&pair] { return pair.client->close(); });
+                           }));
+        });
+        CHECK(end.says("shard 1: the connection with 127.0.0.1:"));
+        CHECK(end.says(" of shard 0 was used here"));
     }
 }
 
