@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/command_line.hh>
 
+#include <algorithm>
 #include <charconv>
 #include <string>
+#include <thread>
 
 #include <CLI/CLI.hpp>
+
+#include <weir/core/cgroup.hh>
 
 namespace weir::broker {
 
@@ -110,6 +114,15 @@ void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts
         ->capture_default_str()
         ->check(CLI::Range(1, 1000));
     limits
+        .add_option("--elements-max", broker.elements_max,
+                    "Topics, partitions and the like that one request may name")
+        ->capture_default_str();
+    limits
+        .add_option("--look-ups-at-once", broker.look_ups_at_once,
+                    "Offsets by time that are looked up at the same time, a shard")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1000));
+    limits
         .add_option("--opened-bytes-max", broker.opened_bytes_max,
                     "Bytes that one compressed batch may open to")
         ->capture_default_str();
@@ -138,7 +151,7 @@ void add_storage_limits(CLI::Option_group& limits, broker_options& broker, texts
         ->capture_default_str();
     limits
         .add_option("--max-batch-bytes", broker.storage.log.max_batch_bytes,
-                    "Bytes of one record batch")
+                    "Bytes of one record batch: Kafka's message.max.bytes")
         ->capture_default_str();
     limits
         .add_option("--recent-bytes", broker.storage.recent_bytes,
@@ -195,6 +208,42 @@ duration seconds(double count) {
     return std::chrono::milliseconds(static_cast<std::int64_t>(count * 1000));
 }
 
+/// host, host:port, [IPv6] or [IPv6]:port; an IPv6 address alone needs no brackets.
+void read_advertised(const std::string& text, broker_options& broker) {
+    const auto refuse = [&text] {
+        throw CLI::ValidationError("--advertise", "\"" + text + "\" (want host or host:port)");
+    };
+    const std::size_t bracket = text.front() == '[' ? text.find(']') : 0;
+    if (bracket == std::string::npos) {
+        refuse();
+    }
+    std::size_t colon = text.find(':', bracket);
+    if (bracket == 0 && colon != text.rfind(':')) {
+        colon = std::string::npos;  // an IPv6 address
+    }
+    broker.advertised_host = bracket > 0 ? text.substr(1, bracket - 1) : text.substr(0, colon);
+    const bool ends_there = bracket == 0 || colon == bracket + 1 || bracket + 1 == text.size();
+    if (broker.advertised_host.empty() || !ends_there) {
+        refuse();
+    }
+    if (colon != std::string::npos) {
+        const char* const end = text.data() + text.size();
+        const auto [stop, failure] =
+            std::from_chars(text.data() + colon + 1, end, broker.advertised_port);
+        if (failure != std::errc() || stop != end || broker.advertised_port == 0) {
+            refuse();
+        }
+    }
+}
+
+/// One batch is one commit at least, and one request.
+void fit_commits(broker_options& broker) {
+    log_options& log = broker.storage.log;
+    log.max_commit_bytes = std::max(log.max_commit_bytes, log.max_batch_bytes);
+    log.max_waiting_bytes = std::max(log.max_waiting_bytes, log.max_commit_bytes);
+    log.max_read_bytes = std::max(log.max_read_bytes, log.max_batch_bytes);
+}
+
 void apply(command_line& line, const texts& text) {
     broker_options& broker = line.broker;
     broker.listen = net::address::parse(text.listen, text.port);
@@ -205,16 +254,8 @@ void apply(command_line& line, const texts& text) {
     if (broker.serve_admin) {
         broker.admin = net::address::parse(text.admin, 9644);
     }
-    const std::size_t colon = text.advertise.rfind(':');
-    broker.advertised_host = text.advertise.substr(0, colon);
-    if (colon != std::string::npos) {
-        const char* const end = text.advertise.data() + text.advertise.size();
-        const auto [stop, failure] =
-            std::from_chars(text.advertise.data() + colon + 1, end, broker.advertised_port);
-        if (failure != std::errc() || stop != end) {
-            throw CLI::ValidationError("--advertise",
-                                       "\"" + text.advertise + "\" (want host or host:port)");
-        }
+    if (!text.advertise.empty()) {
+        read_advertised(text.advertise, broker);
     }
     broker.frames.frame_time_max = seconds(text.frame_seconds);
     broker.frames.idle_max = seconds(text.idle_seconds);
@@ -236,6 +277,8 @@ void apply(command_line& line, const texts& text) {
 command_line parse_command_line(int argc, char** argv) {
     command_line line;
     texts text;
+    const std::uint64_t memory = usable_memory_bytes(cgroup_limits());
+    line.broker.fit_to_memory(memory, std::max(1U, std::thread::hardware_concurrency()));
     CLI::App app(about, "weir-broker");
     app.footer(examples);
     app.set_config("--config", "", "A TOML file with these options");
@@ -247,6 +290,10 @@ command_line parse_command_line(int argc, char** argv) {
     try {
         app.parse(argc, argv);
         apply(line, text);
+        fit_commits(line.broker);
+        line.broker.check_memory(memory, text.shards > 0
+                                             ? text.shards
+                                             : std::max(1U, std::thread::hardware_concurrency()));
     } catch (const CLI::ParseError& e) {
         line.exit_code = app.exit(e);
     }

@@ -12,7 +12,9 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import broker as support  # noqa: E402
 import script  # noqa: E402
+from kafka.protocol.fetch import FetchRequest  # noqa: E402
 from kafka.protocol.metadata import MetadataRequest  # noqa: E402
+from kafka.protocol.offset import OffsetRequest  # noqa: E402
 from kafka.protocol.produce import ProduceRequest  # noqa: E402
 
 try:
@@ -20,6 +22,11 @@ try:
 except ImportError:
     crc32c = None
 
+UNSUPPORTED_VERSION = 35
+INVALID_REQUEST = 42
+FETCH_SESSION_ID_NOT_FOUND = 70
+UNKNOWN_LEADER_EPOCH = 75
+NOT_LEADER = 6
 MESSAGE_TOO_LARGE = 10
 INVALID_TIMESTAMP = 32
 INVALID_RECORD = 87
@@ -56,8 +63,9 @@ def varint(value):
     return bytes([*text, value])
 
 
-def record(delta=0, value=b"x"):
-    body = b"\0\0" + varint(delta) + varint(-1) + varint(len(value)) + value + b"\0"
+def record(delta=0, value=b"x", time_delta=0):
+    places = b"\0" + varint(time_delta) + varint(delta)
+    body = places + varint(-1) + varint(len(value)) + value + b"\0"
     return varint(len(body)) + body
 
 
@@ -114,6 +122,228 @@ def test_times():
                            for path in BROKER.log_files("times") if path.parent.name == "times-0"]
         assert struct.unpack(">q", stored[1][35:43])[0] == now
         assert crc32c(stored[1][21:]) == struct.unpack(">I", stored[1][17:21])[0]
+
+
+def fetch(client, wanted, *, version=4, max_wait=0, min_bytes=0, max_bytes=50 << 20, topic="t"):
+    """{partition: (error, high watermark, records)}; `wanted`: (partition, offset, max bytes)."""
+    answer = client.ask(FetchRequest[version](-1, max_wait, min_bytes, max_bytes, 0,
+                                              [(topic, list(wanted))]))
+    return {part[0]: (part[1], part[2], part[-1])
+            for _, parts in answer.topics for part in parts}
+
+
+class Peak:
+    """The most that a broker had resident, beyond what it has now, while work was done."""
+
+    def __init__(self, broker):
+        self._broker = broker
+        self._before = broker.resident_bytes()
+        self._reset()
+
+    def _reset(self):
+        pathlib.Path(f"/proc/{self._broker.process.pid}/clear_refs").write_text("5", "ascii")
+
+    def bytes(self):
+        text = pathlib.Path(f"/proc/{self._broker.process.pid}/status").read_text("ascii")
+        (line,) = [each for each in text.splitlines() if each.startswith("VmHWM")]
+        return int(line.split()[1]) * 1024 - self._before
+
+
+def fill(client, topic, partitions, batches, size):
+    """Batches of `size` bytes at the end of each partition."""
+    create(client, topic)
+    for _ in range(batches):
+        for partition in range(partitions):
+            assert produce(client, support.batch([b"x" * size]), topic, partition)[0] == 0
+
+
+def test_fetch_often():
+    """a partition that a fetch names a thousand times is read and answered once"""
+    with BROKER.client() as client:
+        fill(client, "often", 1, 5, 900_000)
+        BROKER.restart()  # so that it is read from the device
+    peak = Peak(BROKER)
+    with BROKER.client() as client:
+        answer = client.ask(FetchRequest[4](-1, 0, 0, 50 << 20, 0,
+                                            [("often", [(0, 0, 4 << 20)] * 1_000)]))
+        ((_, parts),) = answer.topics
+        assert len(parts) == 1 and parts[0][1] == 0, [part[:3] for part in parts]
+        assert len(parts[0][-1]) > 3_000_000
+    assert peak.bytes() < 32 << 20, f"{peak.bytes()} bytes more"
+
+
+def test_fetch_many():
+    """a fetch of many partitions reads what it sends, not what each might give"""
+    partitions = 60
+    with support.Broker("--shards", "2", "--partitions", partitions) as broker:
+        with broker.client() as client:
+            fill(client, "many", partitions, 2, 900_000)
+        broker.restart()
+        peak = Peak(broker)
+        with broker.client() as client:
+            found = fetch(client, [(each, 0, 1 << 20) for each in range(partitions)],
+                          max_bytes=4 << 20, topic="many")
+            assert len(found) == partitions
+            sent = sum(len(records) for _, _, records in found.values())
+            assert 900_000 < sent <= 4 << 20, sent
+        print(f"{sent >> 10} KiB sent, {peak.bytes() >> 20} MiB more resident")
+        assert peak.bytes() < 24 << 20, f"{peak.bytes()} bytes more"
+
+
+def test_slow_readers():
+    """readers who read nothing hold what they may, and another is served as if alone"""
+    answer_bytes = 16 << 20
+    with support.Broker("--shards", "1", "--answer-bytes", answer_bytes, "--stop-grace",
+                        "1") as broker:
+        with broker.client() as client:
+            fill(client, "slow", 4, 2, 900_000)
+            create(client, "news")
+        broker.restart()
+        peak = Peak(broker)
+        slow = [broker.client() for _ in range(40)]
+        for each in slow:
+            # One byte of each partition: a whole batch of the first that has something.
+            each.send(FetchRequest[4](-1, 0, 0, 50 << 20, 0,
+                                      [("slow", [(part, 0, 1 << 20) for part in range(4)])]))
+            for part in range(4):
+                each.send(FetchRequest[4](-1, 0, 0, 50 << 20, 0, [("slow", [(part, 0, 1)])]))
+        time.sleep(1)
+        with broker.client() as client:
+            slowest = 0
+            for each in range(20):
+                assert produce(client, support.batch([b"new"]), "news", each % 4)[0] == 0
+                began = time.monotonic()
+                found = fetch(client, [(part, each // 4 if part == each % 4 else 0, 1 << 20)
+                                       for part in range(4)], max_wait=500, min_bytes=1,
+                              topic="news")
+                slowest = max(slowest, time.monotonic() - began)
+                assert any(records for _, _, records in found.values()), "no memory for a record"
+        print(f"{peak.bytes() >> 20} MiB more resident; {slowest * 1000:.0f} ms at most")
+        assert peak.bytes() < 2 * answer_bytes + (32 << 20), f"{peak.bytes()} bytes more"
+        for each in slow:
+            each.close()
+
+
+def test_metadata_often():
+    """a topic that is named ten thousand times is described once"""
+    with support.Broker("--shards", "1", "--partitions", 500) as broker:
+        with broker.client() as client:
+            create(client, "wide")
+            peak = Peak(broker)
+            answer = client.ask(MetadataRequest[4](["wide"] * 10_000, False))
+            assert len(answer.topics) == 1 and len(answer.topics[0][3]) == 500
+        assert peak.bytes() < 16 << 20, f"{peak.bytes()} bytes more"
+
+
+def test_elements():
+    """a request that names more than it may closes its connection, with a line, and costs little"""
+    null_entries = struct.pack(">ii", 0, -1) * 2_000_000
+    produce_nulls = (struct.pack(">hhi", -1, -1, 1000) + struct.pack(">i", 1) + b"\0\1t" +
+                     struct.pack(">i", 2_000_000) + null_entries)
+    names = struct.pack(">i", 4_000_000) + b"\0\1t" * 4_000_000
+    peak = Peak(BROKER)
+    before = len(BROKER.lines("request failed"))
+    for key, version, body in ((0, 3, produce_nulls), (3, 4, names + b"\0"),
+                               (18, 3, b"\2a\2b" + b"\xff\xff\xff\x7f" + b"\0\0" * 1000)):
+        header = struct.pack(">hhih", key, version, 7, 4) + b"host"
+        header += b"\0" if (key, version) == (18, 3) else b""
+        body = header + (b"\xff\xff" + body if key == 0 else body)
+        with BROKER.client() as client:
+            client.send_bytes(struct.pack(">i", len(body)) + body)
+            assert client.is_closed()
+    support.wait_until(lambda: len(BROKER.lines("request failed")) == before + 3, "three lines")
+    assert "client=host" in BROKER.lines("request failed")[-1]
+    assert "api=Produce" in "".join(BROKER.lines("request failed"))
+    assert peak.bytes() < 64 << 20, f"{peak.bytes()} bytes more"
+
+
+def test_min_bytes():
+    """a fetch waits for min_bytes no longer than until they are there, wherever they lie"""
+    with BROKER.client() as client:
+        create(client, "least")
+        for _ in range(400):
+            client.send(ProduceRequest[7](None, -1, 30_000,
+                                          [("least", [(0, support.batch([b"x" * 500]))])]))
+        for _ in range(400):
+            client.receive()
+        fill(client, "least", 1, 8, 900_000)
+        began = time.monotonic()
+        for limits in ({"min_bytes": 60_000}, {"min_bytes": 6 << 20},
+                       {"min_bytes": 6 << 20, "max_bytes": 1 << 20}):
+            ((error, _, records),) = fetch(client, [(0, 0, 8 << 20)], max_wait=20_000,
+                                           topic="least", **limits).values()
+            assert error == 0 and len(records) > 50_000, (limits, error, len(records))
+        assert time.monotonic() - began < 15, f"it waited {time.monotonic() - began:.1f} s"
+
+
+def test_answers():
+    """senseless numbers get Kafka's word for them"""
+    with BROKER.client() as client:
+        create(client, "words")
+        assert produce(client, support.batch([b"a", b"b"]), "words") == (0, 0)
+
+        def offsets(*wanted, version=1):
+            answer = client.ask(OffsetRequest[version](-1, *([0] if version > 1 else []),
+                                                       [("words", list(wanted))]))
+            return [part[1:] for _, parts in answer.topics for part in parts]
+
+        for time_ms in (-3, -4, -5, -100, -(1 << 63)):
+            for version in (1, 2):
+                ((error, _, offset),) = offsets((0, time_ms), version=version)
+                assert (error, offset) == (UNSUPPORTED_VERSION, -1), (time_ms, error, offset)
+        assert offsets((0, -1)) == [(0, -1, 2)]
+        assert offsets((0, -2)) == [(0, -1, 0)]
+        assert offsets((0, -1), (0, -2)) == [(INVALID_REQUEST, -1, -1)]
+        assert offsets((0, (1 << 63) - 1)) == [(0, -1, -1)]
+        unknown = client.ask(FetchRequest[7](-1, 0, 0, 1 << 20, 0, 77, 5,
+                                             [("words", [(0, 0, 0, 1000)])], []))
+        assert (unknown.error_code, unknown.topics) == (FETCH_SESSION_ID_NOT_FOUND, [])
+        replica = client.ask(FetchRequest[4](1, 0, 0, 1 << 20, 0, [("words", [(0, 0, 1000)])]))
+        assert replica.topics[0][1][0][1] == NOT_LEADER
+        epoch = client.ask(FetchRequest[9](-1, 0, 0, 1 << 20, 0, 0, -1,
+                                           [("words", [(0, 5, 0, 0, 1000)])], []))
+        assert epoch.topics[0][1][0][1] == UNKNOWN_LEADER_EPOCH
+        none = fetch(client, [(0, 0, 0)], topic="words")
+        assert len(none[0][2]) > 0, "the first partition gives a batch, whatever its limit"
+        beyond = fetch(client, [(0, 99, 1000)], topic="words")
+        assert beyond[0][:2] == (1, -1)
+        answer = client.ask(MetadataRequest[4](["__consumer_offsets"], True))
+        assert answer.topics[0][0] != 0
+        assert not list(BROKER.data.glob("__consumer*"))
+
+
+def test_compressed_times():
+    """a time that lies within a compressed batch is found where it is"""
+    with BROKER.client() as client:
+        create(client, "look")
+        now = int(time.time() * 1000) - 100_000
+        records = b"".join(record(each, time_delta=1000 * each) for each in range(10))
+        whole = batch(gzip.compress(records), 10, 1, first_ms=now, max_ms=now + 9_000)
+        assert produce(client, whole, "look") == (0, 0)
+        for at, expected in ((0, (now, 0)), (5_000, (now + 5_000, 5)), (4_001, (now + 5_000, 5)),
+                             (9_000, (now + 9_000, 9)), (9_001, (-1, -1))):
+            answer = client.ask(OffsetRequest[1](-1, [("look", [(0, now + at)])]))
+            assert answer.topics[0][1][0][1:] == (0, *expected), answer
+
+
+def test_start():
+    """what clients could not connect to, and budgets that the memory can't hold, are refused at the
+    start, with what to write instead"""
+    for options in (("--listen", "0.0.0.0"), ("--listen", "::"), ("--advertise", "0.0.0.0"),
+                    ("--advertise", "[::]:9092")):
+        told = support.Broker(*options).refusal()
+        assert "--advertise HOST" in told, told
+    for address in (":9092", "host:0", "host:", "[::1", "[::1]9092", "host:99999"):
+        told = support.Broker("--advertise", address).refusal(status=None)
+        assert "want host or host:port" in told, told
+    told = support.Broker("--answer-bytes", 1 << 50).refusal()
+    assert "answer-bytes" in told and "MiB" in told, told
+    with support.Broker("--max-batch-bytes", 5 << 20) as broker, broker.client() as client:
+        create(client, "large")
+        large = support.batch([b"x" * (4 << 20)])
+        assert produce(client, large, "large") == (0, 0)
+        ((error, _, records),) = fetch(client, [(0, 0, 1)], topic="large").values()
+        assert (error, records) == (0, large[:8] + records[8:]) and len(records) == len(large)
 
 
 if __name__ == "__main__":

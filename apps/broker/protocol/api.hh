@@ -62,6 +62,11 @@ constexpr std::string_view name(api_key key) noexcept {
     return known ? known->name : "?";
 }
 
+/// returns  the name that Kafka has for an API, also for those that the broker doesn't know; "?"
+/// for
+///          a number that is no API's
+std::string_view kafka_name(api_key key) noexcept;
+
 /// How bodies of this version are written. An unknown API counts as classic.
 constexpr form body_form(api_key key, std::int16_t version) noexcept {
     const api* known = find_api(key);

@@ -25,8 +25,12 @@ api_versions_answer answer_api_versions(const api_versions_request& request, std
     if (!find_api(api_key::api_versions)->served.contains(version)) {
         answer.body.error = error_code::unsupported_version;
         answer.version = 0;
-    } else if (version >= 3 && !(is_software_name(request.client_software_name) &&
-                                 is_software_name(request.client_software_version))) {
+        const version_range& own = find_api(api_key::api_versions)->advertised;
+        answer.body.api_keys.push_back({api_key::api_versions, own.first, own.last});
+        return answer;
+    }
+    if (version >= 3 && !(is_software_name(request.client_software_name) &&
+                          is_software_name(request.client_software_version))) {
         answer.body.error = error_code::invalid_request;
         return answer;
     }

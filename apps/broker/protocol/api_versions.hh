@@ -55,8 +55,9 @@ struct api_versions_response {
 };
 
 /// Answers an ApiVersions request of this version with all that is advertised. A version that
-/// isn't served is answered too, with unsupported_version in the form of version 0, from which
-/// the client learns how to ask again; names that don't match KIP-511's pattern are refused.
+/// isn't served is answered too, with unsupported_version and this API's own versions in the form
+/// of version 0, from which the client learns how to ask again; names that don't match KIP-511's
+/// pattern are refused.
 struct api_versions_answer {
     api_versions_response body;
     std::int16_t version;  ///< to encode `body` in

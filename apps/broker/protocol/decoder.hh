@@ -56,6 +56,7 @@ class decoder {
     void tags(Message& m) {
         const std::uint32_t count = _in.unsigned_varint("tagged fields");
         std::int64_t last = -1;
+        _in.admit_elements(count, "tagged fields");
         for (std::uint32_t i = 0; i < count && _in.ok(); ++i) {
             const std::uint32_t tag = _in.unsigned_varint("tag");
             const std::uint32_t size = _in.unsigned_varint("size of a tagged field");

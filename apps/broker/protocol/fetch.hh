@@ -14,6 +14,7 @@ namespace weir::broker::protocol {
 
 struct fetch_request {
     static constexpr api_key key = api_key::fetch;
+    static constexpr std::int8_t read_committed = 1;  // as isolation_level
 
     struct partition {
         std::int32_t partition_index = 0;
@@ -61,7 +62,7 @@ struct fetch_request {
     std::int32_t max_wait_ms = 0;
     std::int32_t min_bytes = 0;
     std::int32_t max_bytes = 0x7fffffff;
-    std::int8_t isolation_level = 0;  ///< 0: read uncommitted; 1: read committed
+    std::int8_t isolation_level = 0;  ///< 0: read uncommitted; or read_committed
     std::int32_t session_id = 0;
     std::int32_t session_epoch = -1;
     std::vector<topic> topics;

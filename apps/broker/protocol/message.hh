@@ -42,11 +42,19 @@ struct response_header {
 request_header decode_header(reader& in);
 response_header decode_header(reader& in, api_key key, std::int16_t version);
 
+/// Reads the body of a message; further bytes may follow.
+/// returns  whether it decoded; otherwise in.failed_field() says where
+template <class Message>
+bool decode_some(reader& in, std::int16_t version, Message& m) {
+    decoder(in, version, body_form(Message::key, version)).message(m);
+    return in.ok();
+}
+
 /// Reads the rest of the frame as the body of a message.
 /// returns  whether it decoded and nothing is left; otherwise in.failed_field() says where
 template <class Message>
 bool decode(reader& in, std::int16_t version, Message& m) {
-    decoder(in, version, body_form(Message::key, version)).message(m);
+    decode_some(in, version, m);
     if (in.remaining() != 0) {
         in.fail("trailing bytes");
     }

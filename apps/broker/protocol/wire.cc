@@ -103,7 +103,7 @@ std::optional<std::size_t> reader::count(form how, std::size_t smallest,
         fail(field);
         return std::nullopt;
     }
-    return elements;
+    return elements && admit_elements(*elements, field) ? elements : std::nullopt;
 }
 
 std::size_t frame::size() const noexcept {

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -41,6 +42,18 @@ class reader {
     explicit reader(byte_view bytes) noexcept : _rest(bytes) {}
 
     bool ok() const noexcept { return _failed_field == nullptr; }
+    /// From here on all counts together may say so many elements; what says more fails.
+    void limit_elements(std::size_t elements) noexcept { _elements_left = elements; }
+    /// Takes `elements` of those that there may be.
+    /// returns  false, and fails, if there may not be so many
+    bool admit_elements(std::size_t elements, const char* field) noexcept {
+        if (elements > _elements_left) {
+            fail(field);
+            return false;
+        }
+        _elements_left -= elements;
+        return true;
+    }
     /// returns  the field at which reading failed, empty while ok
     std::string_view failed_field() const noexcept { return ok() ? "" : _failed_field; }
     std::size_t remaining() const noexcept { return _rest.size(); }
@@ -66,7 +79,8 @@ class reader {
     std::optional<byte_view> bytes(form how, const char* field) noexcept;
     /// Reads how many elements an array has.
     /// smallest  bytes that the smallest element takes, at least 1
-    /// fails    when that many elements can't fit in what remains: nobody allocates for a lie
+    /// fails    when that many elements can't fit in what remains: nobody allocates for a lie; or
+    ///          are more than there may be: see limit_elements()
     std::optional<std::size_t> count(form how, std::size_t smallest, const char* field) noexcept;
 
   private:
@@ -78,6 +92,7 @@ class reader {
 
     byte_view _rest;
     const char* _failed_field = nullptr;
+    std::size_t _elements_left = std::numeric_limits<std::size_t>::max();
 };
 
 /// Encoded bytes, ready for a vectored send: what the writer owns, with borrowed spans spliced in.

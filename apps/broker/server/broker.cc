@@ -5,6 +5,7 @@
 #include <utility>
 
 #include <broker/server/connection.hh>
+#include <broker/server/request.hh>
 
 #include <weir/core/call.hh>
 #include <weir/core/coroutine.hh>
@@ -14,13 +15,21 @@ namespace weir::broker {
 
 using protocol::error_code;
 
+namespace {
+
+// Topics that only a broker may make: a client's request for one must not make it by accident.
+constexpr std::string_view reserved_prefix = "__";
+
+}  // namespace
+
 broker::broker(const broker_options& options, sharded<broker>* all)
     : _options(options),
       _all(all),
       _log(this_host().log_sink(), "broker", this_host().options().logging),
       _request_budget(options.request_budget()),
-      _answer_budget(options.answer_bytes),
-      _openings(options.openings_at_once) {
+      _answers(options.answer_bytes),
+      _openings(options.openings_at_once),
+      _look_ups(options.look_ups_at_once) {
     register_metrics();
 }
 
@@ -90,6 +99,15 @@ future<> broker::stop() {
     }
 }
 
+future<semaphore_units> broker::admit(request& asked, std::size_t bytes) {
+    semaphore_units there = _answers.try_take(bytes);
+    if (!there) {
+        there = _answers.try_take_reserved(bytes, bytes);
+    }
+    return there ? make_ready_future<semaphore_units>(std::move(there))
+                 : _answers.take(bytes, asked.ended);
+}
+
 log* broker::find(std::string_view topic, std::int32_t partition) const {
     return _store->find({std::string(topic), partition});
 }
@@ -119,7 +137,7 @@ void broker::grown(const topic_partition& at) {
 }
 
 future<error_code> broker::create_topic(std::string name) {
-    if (!is_topic_name(name)) {
+    if (!is_topic_name(name) || name.starts_with(reserved_prefix)) {
         return make_ready_future<error_code>(error_code::invalid_topic_exception);
     }
     return on(
@@ -159,8 +177,8 @@ error_code broker::code_of(const std::exception_ptr& failure) {
         }
         _log.write(this_shard().log_context(), log_level::error, "storage failed",
                    {{"cause", e.what()}});
-        return e.is(errc::malformed) ? error_code::corrupt_message
-                                     : error_code::kafka_storage_error;
+        return e.is(errc::malformed) || e.is(errc::corrupt) ? error_code::corrupt_message
+                                                            : error_code::kafka_storage_error;
     } catch (const std::exception& e) {
         _log.write(this_shard().log_context(), log_level::error, "request failed",
                    {{"cause", e.what()}});
@@ -247,13 +265,11 @@ void broker::register_metrics() {
     gauge("weir_broker_read_ahead_bytes", "Bytes read ahead that nobody has asked for yet.",
           [this] { return _store ? static_cast<double>(_store->read_ahead_bytes()) : 0.0; });
     of_logs("weir_broker_damaged_reads", "Reads that found damage.", &log_metrics::damaged_reads);
-    gauge("weir_broker_answer_bytes", "Bytes of fetched records on their way to clients.", [this] {
-        return static_cast<double>(_options.answer_bytes - _answer_budget.available());
-    });
+    gauge("weir_broker_answer_bytes", "Bytes of fetched records on their way to clients.",
+          [this] { return static_cast<double>(_answers.used()); });
     _request_budget.register_metrics("requests");
-    gauge("weir_broker_request_bytes", "Bytes of requests under way.", [this] {
-        return static_cast<double>(_request_budget.bytes_used());
-    });
+    gauge("weir_broker_request_bytes", "Bytes of requests under way.",
+          [this] { return static_cast<double>(_request_budget.bytes_used()); });
 }
 
 }  // namespace weir::broker

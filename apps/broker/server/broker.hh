@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -11,6 +12,7 @@
 
 #include <broker/protocol/api.hh>
 #include <broker/protocol/errors.hh>
+#include <broker/server/answer_memory.hh>
 #include <broker/server/catalog.hh>
 #include <broker/server/options.hh>
 #include <broker/server/progress.hh>
@@ -40,6 +42,8 @@ struct broker_counters {
     std::uint64_t topics_created = 0;
 };
 
+struct request;
+
 /// One shard of the broker: the partitions that belong to it, the connections that it accepted,
 /// and a copy of the catalog.
 /// thread   one shard
@@ -67,9 +71,19 @@ class broker {
     const catalog& topics() const noexcept { return _catalog; }
     progress_board& progress() noexcept { return _progress; }
     net::message_budget& request_budget() noexcept { return _request_budget; }
-    semaphore& answer_budget() noexcept { return _answer_budget; }
+    answer_memory& answers() noexcept { return _answers; }
+    /// What one connection may hold of it.
+    std::size_t answer_share() const noexcept {
+        return std::min(_options.answer_bytes_each, _answers.most());
+    }
+    /// Memory for what a request costs beside the records that it reads: what is made of it, and
+    /// its answer.
+    /// fails    errc::limit_exceeded if there is never so much; if nobody waits any more
+    future<semaphore_units> admit(request& asked, std::size_t bytes);
     /// Batches that threads of the pool may open for this shard.
     semaphore& openings() noexcept { return _openings; }
+    /// Look-ups of times under way on this shard.
+    semaphore& look_ups() noexcept { return _look_ups; }
     logger& diagnostics() noexcept { return _log; }
     net::address where() const noexcept { return _server->where(); }
     std::string_view advertised_host() const noexcept { return _advertised_host; }
@@ -107,8 +121,9 @@ class broker {
     catalog _catalog;
     progress_board _progress;
     net::message_budget _request_budget;
-    semaphore _answer_budget;
+    answer_memory _answers;
     semaphore _openings;
+    semaphore _look_ups;
     semaphore _creating{1};  // shard 0: one topic at a time
     gate _calls;             // to other shards, that nobody waits for
     std::unique_ptr<store> _store;

@@ -27,7 +27,7 @@ client_connection::client_connection(broker& here, net::connection& socket)
       _lines{{},
              semaphore(1),
              semaphore(here.options().fetches_in_flight),
-             semaphore(std::min(here.options().answer_bytes_each, here.options().answer_bytes))} {}
+             semaphore(here.answer_share())} {}
 
 future<> client_connection::serve() {
     future<> writer = write_answers();
@@ -43,11 +43,25 @@ future<> client_connection::serve() {
     co_await std::move(writer);
 }
 
-void client_connection::refuse(const char* why, std::string detail) {
+// Each kind has a message of its own, so that one kind of noise leaves room for the others.
+void client_connection::refuse(const char* message, std::string_view detail, const request* asked) {
+    constexpr std::size_t longest = 200;
     _broker.count_refusal();
-    _broker.diagnostics().write(
-        this_shard().log_context(), log_level::warning, "connection refused",
-        {{"peer", _socket.peer().to_string()}, {"why", why}, {"detail", detail}});
+    const auto cut = [](std::string_view text) { return text.substr(0, longest); };
+    if (asked == nullptr) {
+        _broker.diagnostics().write(this_shard().log_context(), log_level::warning, message,
+                                    {{"peer", _socket.peer().to_string()},
+                                     {"detail", cut(detail)},
+                                     {"software", _software}});
+        return;
+    }
+    _broker.diagnostics().write(this_shard().log_context(), log_level::warning, message,
+                                {{"peer", _socket.peer().to_string()},
+                                 {"api", protocol::kafka_name(asked->header.key)},
+                                 {"version", asked->header.version},
+                                 {"client", cut(asked->header.client_id.value_or(""))},
+                                 {"software", _software},
+                                 {"detail", cut(detail)}});
 }
 
 future<> client_connection::read_requests() {
@@ -62,21 +76,22 @@ future<> client_connection::read_requests() {
             case net::frame::status::idle:
                 co_return;
             case net::frame::status::cut:
-                refuse("frame cut short", "");
+                refuse("connection refused: frame cut short");
                 co_return;
             case net::frame::status::too_slow:
-                refuse("frame too slow", "");
+                refuse("connection refused: frame too slow");
                 co_return;
             case net::frame::status::refused:
-                refuse("frame length", std::to_string(next.claimed()));
+                refuse("connection refused: frame length", std::to_string(next.claimed()));
                 co_return;
         }
         if (_broken) {
             co_return;
         }
-        auto asked = std::make_unique<request>(std::move(next), _lines);
+        auto asked =
+            std::make_unique<request>(std::move(next), _lines, _broker.options().elements_max);
         if (!asked->body.ok()) {
-            refuse("request header", std::string(asked->body.failed_field()));
+            refuse("connection refused: request header", asked->body.failed_field());
             co_return;
         }
         // A produce takes its place in the connection's line before anything waits, so that the
@@ -122,12 +137,20 @@ future<> client_connection::write_answers() {
             try {
                 answer next = co_await std::move(first.result);
                 close = next.close;
+                if (!next.software.empty()) {
+                    _software = next.software;
+                }
                 if (!next.silent) {
                     bytes += next.frame.size();
                     ready.push_back(std::move(next));
                 }
             } catch (const std::exception& e) {
-                refuse("request failed", e.what());
+                const auto& asked = first.asked->header;
+                const protocol::api* known = protocol::find_api(asked.key);
+                const bool served = known && known->advertised.contains(asked.version);
+                refuse(served ? "connection refused: request failed"
+                              : "connection refused: request failed, API or version not served",
+                       e.what(), first.asked.get());
                 close = true;
             }
             answered.push_back(std::move(first));

@@ -35,7 +35,7 @@ class client_connection {
     future<> write_answers();
     pending take_first();
     future<> send(std::vector<answer> ready);
-    void refuse(const char* why, std::string detail);
+    void refuse(const char* message, std::string_view detail = {}, const request* asked = nullptr);
 
     broker& _broker;
     net::connection& _socket;
@@ -43,6 +43,7 @@ class client_connection {
     request::lines _lines;
     std::deque<pending> _pending;  // in the order of the requests
     promise<> _more;               // open while write_answers() has nothing to do
+    std::string _software;         // what the client says it is
     bool _reading = true;
     bool _broken = false;  // sending failed: answers are awaited and dropped
 };

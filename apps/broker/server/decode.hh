@@ -10,12 +10,12 @@
 
 namespace weir::broker {
 
-/// Decodes the body of a request.
+/// Decodes the body of a request. What a client says behind its end is ignored, as in Kafka.
 /// fails    weir::error (malformed) that names the API and the field; the connection is closed
 template <class Message>
 Message decode_body(request& asked) {
     Message body;
-    if (!protocol::decode(asked.body, asked.header.version, body)) {
+    if (!protocol::decode_some(asked.body, asked.header.version, body)) {
         throw error("decode " + std::string(protocol::name(asked.header.key)),
                     asked.body.failed_field(), errc::malformed);
     }

@@ -23,17 +23,20 @@ future<answer> api_versions(request& asked) {
         body = decode_body<protocol::api_versions_request>(asked);
     }
     const auto [response, version] = protocol::answer_api_versions(body, asked.header.version);
-    return make_ready_future<answer>(
-        answer{protocol::response_frame(response, version, asked.header.correlation_id)});
+    answer result{protocol::response_frame(response, version, asked.header.correlation_id)};
+    result.software = std::string(body.client_software_name.substr(0, longest_software)) + ' ' +
+                      std::string(body.client_software_version.substr(0, longest_software));
+    return make_ready_future<answer>(std::move(result));
 }
 
-// There are no groups yet, but librdkafka's lz4 wants to be told who would coordinate one.
-future<answer> find_coordinator(broker& here, request& asked) {
+// There are no groups yet. librdkafka's lz4 wants this API advertised; who asks is told in a word
+// that no client takes for "try again".
+future<answer> find_coordinator(request& asked) {
     decode_body<protocol::find_coordinator_request>(asked);
     protocol::find_coordinator_response response;
-    response.node_id = here.options().node_id;
-    response.host = here.advertised_host();
-    response.port = here.advertised_port();
+    response.error = protocol::error_code::unsupported_version;
+    response.node_id = -1;
+    response.port = -1;
     return make_ready_future<answer>(make_answer(asked, response));
 }
 
@@ -48,11 +51,8 @@ future<answer> dispatch(broker& here, request& asked) {
         return futurize(api_versions, asked);
     }
     if (known == nullptr || !known->advertised.contains(header.version)) {
-        return make_failed_future<answer>(error("dispatch",
-                                                "api " +
-                                                    std::to_string(static_cast<int>(header.key)) +
-                                                    " version " + std::to_string(header.version),
-                                                errc::malformed));
+        return make_failed_future<answer>(
+            error("dispatch", "an API or version that is not served", errc::malformed));
     }
     switch (header.key) {
         case api_key::produce:
@@ -64,7 +64,7 @@ future<answer> dispatch(broker& here, request& asked) {
         case api_key::metadata:
             return metadata(here, asked);
         case api_key::find_coordinator:
-            return futurize([&] { return find_coordinator(here, asked); });
+            return futurize(find_coordinator, asked);
         case api_key::api_versions:
             break;
     }

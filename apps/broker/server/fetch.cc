@@ -2,13 +2,13 @@
 #include <broker/protocol/fetch.hh>
 
 #include <algorithm>
+#include <map>
 #include <utility>
-#include <vector>
 
 #include <broker/server/broker.hh>
 #include <broker/server/decode.hh>
 #include <broker/server/dispatch.hh>
-#include <broker/server/route.hh>
+#include <broker/server/fetch_parts.hh>
 
 #include <weir/core/coroutine.hh>
 #include <weir/core/probe.hh>
@@ -21,113 +21,48 @@ using protocol::error_code;
 using protocol::fetch_request;
 using protocol::fetch_response;
 
+// What an entry takes, at most, for each of its bytes in the request: decoded, listed and answered.
+constexpr std::size_t bytes_per_byte = 32;
 // For memory, of a client that would wait less.
 constexpr duration least_patience = std::chrono::milliseconds(100);
 
-// What one partition gave: on its shard filled in, on the fetch's shard sent.
-struct part {
-    error_code error = error_code::none;
-    std::int64_t high_watermark = -1;
-    std::int64_t log_start = -1;
-    std::vector<chunk> chunks;
-    std::size_t bytes = 0;
-};
-
-// On the partition's shard: whole batches from `offset` on, up to what is durable.
-// next: storage/log.cc read()
-future<part> read(broker& owner, std::string_view topic, std::int32_t index, std::int64_t offset,
-                  std::size_t max_bytes) {
-    probe("read");
-    log* const found = owner.find(topic, index);
-    if (found == nullptr) {
-        return make_ready_future<part>(part{owner.code_of_missing(topic, index)});
-    }
-    part result{error_code::none, found->end_offset(), found->start_offset()};
-    if (offset < result.log_start || offset > result.high_watermark) {
-        result.error = error_code::offset_out_of_range;
-        return make_ready_future<part>(std::move(result));
-    }
-    if (offset == result.high_watermark || max_bytes == 0) {
-        return make_ready_future<part>(std::move(result));
-    }
-    return found->read(offset, max_bytes)
-        .then_wrapped([&owner, result = std::move(result)](auto got) mutable {
-            if (got.failed()) {
-                result.error = owner.code_of(got.take_failure());
-                return std::move(result);
-            }
-            read_result read = got.take();
-            result.chunks = std::move(read.chunks);
-            result.bytes = read.bytes;
-            return std::move(result);
-        });
-}
-
-// On the partition's shard: leaves a ticket there.
-// returns  whether there is something beyond `offset` already, so that waiting would be wrong
-future<bool> watch(broker& owner, std::string_view topic, std::int32_t index, std::int64_t offset,
-                   fetch_ticket ticket) {
-    const log* const found = owner.find(topic, index);
-    const bool grown = found == nullptr || found->end_offset() > offset;
-    if (!grown) {
-        owner.progress().leave_ticket({std::string(topic), index}, ticket);
-    }
-    return make_ready_future<bool>(grown);
-}
-
-future<> unwatch(broker& owner, std::string_view topic, std::int32_t index, fetch_ticket ticket) {
-    owner.progress().take_ticket({std::string(topic), index}, ticket);
-    return make_ready_future();
-}
-
-// fails    if the units are not there at the deadline, nor soon
-future<semaphore_units> acquire(semaphore& from, std::size_t units, instant deadline) {
-    abort_source late;
-    late.abort_at(std::max(deadline, this_shard().now() + least_patience));
-    co_return co_await from.acquire(units, late);
-}
-
-/// One fetch: reads, and if there is too little waits for more and reads again.
+/// One fetch: looks what there is, waits while that is too little, plans how much of it may be
+/// read, has memory for exactly that, and reads.
 class fetch_work {
   public:
-    fetch_work(broker& here, request& asked)
-        : _here(here), _asked(asked), _body(decode_body<fetch_request>(asked)) {}
+    fetch_work(broker& here, request& asked) : _here(here), _asked(asked) {}
 
     future<answer> run();
 
   private:
-    // Calls `fn(topic, partition)` for each partition of the request, in order.
-    template <typename Fn>
-    void each_partition(Fn fn) const {
-        for (const auto& topic : _body.topics) {
-            for (const auto& partition : topic.partitions) {
-                fn(topic.name, partition);
-            }
-        }
-    }
+    answer refuse(error_code why) const;
+    future<> list_entries();
     std::size_t limit() const noexcept;
     future<> take_turn();
-    future<> take_memory(instant deadline);
-    future<> read_all();
-    future<bool> watch_all(fetch_ticket ticket);
-    future<> unwatch_all(fetch_ticket ticket);
+    future<> look();
     bool enough() const;
+    future<> wait_for_more(instant deadline);
+    std::size_t plan(std::size_t limit);
+    future<bool> take_memory(instant deadline);
+    future<> read();
+    bool first_was_too_large() const;
+    void give_back();
     answer finish();
 
     broker& _here;
     request& _asked;
-    const fetch_request _body;
-    std::vector<part> _parts;  // in the order of the request
+    fetch_request _body;
+    std::vector<fetch_entry> _entries;  // in the order of the request, each partition once
+    entries_by_shard _by_shard;
     semaphore_units _turn;
-    semaphore_units _share;   // likewise, of the connection's
-    semaphore_units _memory;  // for what _parts hold; without it they are read without records
+    semaphore_units _own;     // memory for the request's entries
+    semaphore_units _share;   // of what the connection may hold of records
+    semaphore_units _memory;  // for what _entries hold of them
 };
 
 std::size_t fetch_work::limit() const noexcept {
-    return std::min<std::size_t>(
-        static_cast<std::size_t>(std::max(_body.max_bytes, 1)),
-        std::min({_here.options().fetch_bytes_max, _here.options().answer_bytes_each,
-                  _here.options().answer_bytes}));
+    return std::min<std::size_t>(static_cast<std::size_t>(std::max(_body.max_bytes, 1)),
+                                 std::min(_here.options().fetch_bytes_max, _here.answer_share()));
 }
 
 // Its turn among the connection's: what earlier ones hold has been sent.
@@ -139,164 +74,273 @@ future<> fetch_work::take_turn() {
     }
 }
 
-// Memory for as much as the parts may hold, until they are sent: first of what the connection may
-// hold, so that one who reads slowly waits for himself. While many such hold all of it, others wait
-// a while and then get an answer without records.
-future<> fetch_work::take_memory(instant deadline) {
-    if (!_turn) {
-        co_return;
+// A partition that is named again is the one that was named first, with what is said last.
+future<> fetch_work::list_entries() {
+    std::size_t count = 0;
+    for (const auto& topic : _body.topics) {
+        count += topic.partitions.size();
     }
-    std::size_t most = 0;
-    each_partition([&](std::string_view, const fetch_request::partition& wanted) {
-        most += std::min(static_cast<std::size_t>(std::max(wanted.partition_max_bytes, 0)),
-                         _here.options().storage.log.max_read_bytes);
-    });
-    most = std::min(most, limit());
-    _memory.give_back();
-    _share.give_back();
-    try {
-        _share = _asked.answers.try_acquire(most);
-        if (!_share) {
-            _here.count_share_wait();
-            // Who has waited for records may now wait for an answer that has to wait for his.
-            _share = _parts.empty() ? co_await _asked.answers.acquire(most, _asked.ended)
-                                    : co_await acquire(_asked.answers, most, deadline);
+    _entries.reserve(count);
+    _by_shard.resize(this_host().shard_count());
+    std::map<std::pair<std::string_view, std::int32_t>, std::uint32_t> known;
+    for (const auto& topic : _body.topics) {
+        for (const auto& wanted : topic.partitions) {
+            const auto number = static_cast<std::uint32_t>(_entries.size());
+            const auto [at, added] =
+                count == 1 ? std::pair(known.end(), true)
+                           : known.try_emplace({topic.name, wanted.partition_index}, number);
+            if (!added) {
+                _entries[at->second].wanted = &wanted;
+                continue;
+            }
+            _entries.push_back({topic.name, &wanted});
+            _by_shard[owner_of(topic.name, wanted.partition_index, this_host().shard_count())]
+                .push_back(number);
+            co_await maybe_yield();
         }
-        _memory = _here.answer_budget().try_acquire(most);
-        if (!_memory) {
-            _memory = co_await acquire(_here.answer_budget(), most, deadline);
-        }
-    } catch (const error&) {
-        // Later, then: the client asks again.
     }
 }
 
-future<> fetch_work::read_all() {
-    // Each partition may fill the answer; what is too much is cut below.
-    const std::size_t limit = _memory ? this->limit() : 0;
-    std::vector<future<part>> reads;
-    each_partition([&](std::string_view topic, const fetch_request::partition& wanted) {
-        const std::size_t max_bytes = std::min<std::size_t>(
-            static_cast<std::size_t>(std::max(wanted.partition_max_bytes, 0)), limit);
-        reads.push_back(route(
-            _here, topic, wanted.partition_index,
-            [topic, index = wanted.partition_index, offset = wanted.fetch_offset,
-             max_bytes](broker& owner) { return read(owner, topic, index, offset, max_bytes); }));
-    });
-    _parts.clear();
+future<> fetch_work::look() {
+    const std::size_t enough = std::max(limit(), std::size_t{1});
+    co_await on_shards_of(
+        _here, _by_shard,
+        [this, enough](broker& owner, entry_numbers which) {
+            return look_at_all(owner, _entries, which, enough);
+        },
+        [this](std::uint32_t number, const fetch_look& found) {
+            fetch_entry& of = _entries[number];
+            of.error = found.error;
+            of.high_watermark = found.high_watermark;
+            of.log_start = found.log_start;
+            of.there = found.there.bytes;
+            of.first_bytes = found.there.first_bytes;
+        });
+}
+
+// Whether what there is may be sent: as much as is asked for, or something that the client must
+// know. A partition that nobody knows keeps nobody from waiting for others.
+bool fetch_work::enough() const {
     std::size_t sum = 0;
-    for (future<part>& each : reads) {
-        try {
-            _parts.push_back(co_await std::move(each));
-        } catch (...) {
-            _parts.push_back({_here.code_of(std::current_exception())});
+    bool waits = false;
+    for (const fetch_entry& each : _entries) {
+        if (each.error == error_code::unknown_topic_or_partition) {
+            continue;
         }
-        part& got = _parts.back();
-        if (sum > 0 && sum + got.bytes > limit) {
-            got.chunks.clear();  // the client asks again; the first part is always sent whole
-            got.bytes = 0;
+        if (each.error != error_code::none) {
+            return true;
         }
-        sum += got.bytes;
+        waits = true;
+        sum += std::min(each.there,
+                        static_cast<std::size_t>(std::max(each.wanted->partition_max_bytes, 0)));
     }
+    const auto least = static_cast<std::size_t>(std::max(_body.min_bytes, 0));
+    return !waits || sum >= std::min(least, limit());
+}
+
+future<> fetch_work::wait_for_more(instant deadline) {
+    _here.count_fetch_wait();
+    const fetch_ticket ticket = _here.progress().open_ticket();
+    // The wait begins before the tickets are left: no call can come too early.
+    future<> called = _here.progress().wait(ticket, deadline, _asked.ended);
+    std::exception_ptr failure;
+    try {
+        co_await on_shards_of(
+            _here, _by_shard,
+            [this, ticket](broker& owner, entry_numbers which) {
+                return watch_all(owner, _entries, which, ticket);
+            },
+            [this, ticket](std::uint32_t, bool) { _here.progress().called(ticket.number); });
+    } catch (...) {
+        failure = std::current_exception();
+        _here.progress().called(ticket.number);
+    }
+    co_await std::move(called);
+    co_await on_shards_of(
+        _here, _by_shard,
+        [this, ticket](broker& owner, entry_numbers which) {
+            return unwatch_all(owner, _entries, which, ticket);
+        },
+        [](std::uint32_t, bool) {});
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
+}
+
+// How much of each is read: in the order of the request, until the limit is reached. The first that
+// has something gives a batch at least (KIP-74).
+// returns  the bytes of all
+std::size_t fetch_work::plan(std::size_t limit) {
+    std::size_t sum = 0;
+    for (fetch_entry& each : _entries) {
+        each.planned = 0;
+        each.first_max = 0;
+        if (each.error != error_code::none || each.there == 0) {
+            continue;
+        }
+        const auto wanted = static_cast<std::size_t>(std::max(each.wanted->partition_max_bytes, 0));
+        std::size_t bytes = std::min({wanted, each.there, limit - std::min(limit, sum),
+                                      _here.options().storage.log.max_read_bytes});
+        if (sum == 0) {
+            bytes = std::max({bytes, each.first_bytes, std::size_t{1}});
+            each.first_max = bytes;
+        }
+        each.planned = bytes;
+        sum += bytes;
+    }
+    return sum;
+}
+
+// Memory for what is planned, until it is sent. First of what the connection may hold, so that one
+// who reads slowly waits for himself. If many such hold all that there is, one that holds nothing
+// gets a part of what is kept for such; others wait a while, and then get an answer without
+// records. returns  whether there is something to read, and memory for it
+future<bool> fetch_work::take_memory(instant deadline) {
+    std::size_t planned = _turn ? plan(limit()) : 0;
+    if (planned == 0) {
+        co_return false;
+    }
+    planned = std::min(planned, _here.answer_share());
+    const bool holds_nothing = _asked.answers.available() == _here.answer_share();
+    abort_source late;
+    const abort_callback on_end(_asked.ended, [&late](const auto&) { late.request(); });
+    late.abort_at(std::max(deadline, this_shard().now() + least_patience));
+    try {
+        _share = _asked.answers.try_acquire(planned);
+        if (!_share) {
+            _here.count_share_wait();
+            _share = co_await _asked.answers.acquire(planned, late);
+        }
+        _memory = _here.answers().try_take(planned);
+        if (!_memory && holds_nothing) {
+            const fetch_entry& first =
+                *std::find_if(_entries.begin(), _entries.end(),
+                              [](const fetch_entry& each) { return each.planned > 0; });
+            _memory = _here.answers().try_take_reserved(std::max(first.first_bytes, std::size_t{1}),
+                                                        planned);
+            if (_memory) {
+                plan(_memory.count());
+            }
+        }
+        if (!_memory) {
+            _memory = co_await _here.answers().take(planned, late);
+        }
+    } catch (const error&) {
+        co_return false;  // later, then: the client asks again
+    }
+    co_return true;
+}
+
+future<> fetch_work::read() {
+    entries_by_shard planned(_by_shard.size());
+    for (std::size_t shard = 0; shard < _by_shard.size(); ++shard) {
+        for (const std::uint32_t number : _by_shard[shard]) {
+            if (_entries[number].planned > 0) {
+                planned[shard].push_back(number);
+            }
+        }
+    }
+    std::size_t sum = 0;
+    co_await on_shards_of(
+        _here, planned,
+        [this](broker& owner, entry_numbers which) { return read_all(owner, _entries, which); },
+        [this, &sum](std::uint32_t number, fetch_read part) {
+            fetch_entry& of = _entries[number];
+            of.error = part.error;
+            of.first_bytes = std::max(of.first_bytes, part.got.first_bytes);
+            of.chunks = std::move(part.got.chunks);
+            sum += part.got.bytes;
+        });
     _memory.give_back(_memory.count() - std::min(_memory.count(), sum));
     _share.give_back(_share.count() - std::min(_share.count(), sum));
 }
 
-bool fetch_work::enough() const {
-    std::size_t sum = 0;
-    for (const part& each : _parts) {
-        if (each.error != error_code::none) {
-            return true;
-        }
-        sum += each.bytes;
-    }
-    return _parts.empty() || sum >= static_cast<std::size_t>(std::max(_body.min_bytes, 0));
+bool fetch_work::first_was_too_large() const {
+    return std::any_of(_entries.begin(), _entries.end(), [](const fetch_entry& each) {
+        return each.first_max > 0 && each.chunks.empty() && each.first_bytes > each.first_max;
+    });
 }
 
-future<bool> fetch_work::watch_all(fetch_ticket ticket) {
-    std::vector<future<bool>> watches;
-    std::size_t number = 0;
-    each_partition([&](std::string_view topic, const fetch_request::partition& wanted) {
-        // What has been read already is no news: only more than that is.
-        const std::int64_t seen = _parts[number++].high_watermark;
-        watches.push_back(
-            route(_here, topic, wanted.partition_index,
-                  [topic, index = wanted.partition_index, seen, ticket](broker& owner) {
-                      return watch(owner, topic, index, seen, ticket);
-                  }));
-    });
-    bool grown = false;
-    for (future<bool>& each : watches) {
-        grown = co_await std::move(each) || grown;
+void fetch_work::give_back() {
+    for (fetch_entry& each : _entries) {
+        each.chunks.clear();
     }
-    co_return grown;
-}
-
-future<> fetch_work::unwatch_all(fetch_ticket ticket) {
-    std::vector<future<>> calls;
-    each_partition([&](std::string_view topic, const fetch_request::partition& wanted) {
-        calls.push_back(route(_here, topic, wanted.partition_index,
-                              [topic, index = wanted.partition_index, ticket](broker& owner) {
-                                  return unwatch(owner, topic, index, ticket);
-                              }));
-    });
-    for (future<>& each : calls) {
-        co_await std::move(each);
-    }
+    _memory.give_back();
+    _share.give_back();
 }
 
 future<answer> fetch_work::run() {
+    co_await take_turn();
+    _body = decode_body<fetch_request>(_asked);
+    if (_body.session_epoch > 0) {
+        co_return refuse(error_code::fetch_session_id_not_found);  // none was ever given
+    }
+    _own = co_await _here.admit(_asked, _asked.frame.bytes().size() * bytes_per_byte);
     const duration patience = std::min<duration>(
         std::chrono::milliseconds(std::max(_body.max_wait_ms, 0)), _here.options().fetch_wait_max);
     const instant deadline = this_shard().now() + patience;
-    co_await take_turn();
-    co_await take_memory(deadline);
-    co_await read_all();
+    co_await list_entries();
+    if (_body.replica_id >= 0) {
+        for (fetch_entry& each : _entries) {
+            each.error = error_code::not_leader_or_follower;
+        }
+        co_return finish();
+    }
+    co_await look();
     while (!enough() && this_shard().now() < deadline && !_asked.ended.requested() &&
            !_here.progress().ended()) {
-        _here.count_fetch_wait();
-        const fetch_ticket ticket = _here.progress().open_ticket();
-        // The wait begins before the tickets are left: no call can come too early.
-        future<> called = _here.progress().wait(ticket, deadline, _asked.ended);
-        if (co_await watch_all(ticket)) {
-            _here.progress().called(ticket.number);
+        co_await wait_for_more(deadline);
+        co_await look();
+    }
+    // Once more if the first batch, whose size only reading told, is larger than what was planned.
+    for (int reads = 0; reads < 2 && co_await take_memory(deadline); ++reads) {
+        co_await read();
+        if (!first_was_too_large()) {
+            break;
         }
-        co_await std::move(called);
-        co_await unwatch_all(ticket);
-        co_await take_memory(deadline);
-        co_await read_all();
+        give_back();
     }
     co_return finish();
 }
 
+answer fetch_work::refuse(error_code why) const {
+    fetch_response response;
+    response.error = why;
+    return make_answer(_asked, response);
+}
+
 answer fetch_work::finish() {
     fetch_response response;
-    std::size_t number = 0;
-    for (const auto& topic : _body.topics) {
-        auto& topic_answer = response.topics.emplace_back();
-        topic_answer.name = topic.name;
-        for (const auto& wanted : topic.partitions) {
-            const part& got = _parts[number++];
-            auto& to = topic_answer.partitions.emplace_back();
-            to.partition_index = wanted.partition_index;
-            to.error = got.error;
-            to.high_watermark = got.high_watermark;
-            to.last_stable_offset = got.high_watermark;
-            to.log_start_offset = got.log_start;
-            for (std::size_t i = 0; i < got.chunks.size(); ++i) {
-                if (i == 0) {
-                    to.records->bytes = got.chunks[i].bytes;
-                } else {
-                    to.records->further.push_back(got.chunks[i].bytes);
-                }
+    for (const fetch_entry& each : _entries) {
+        if (response.topics.empty() || response.topics.back().name != each.topic) {
+            response.topics.emplace_back().name = each.topic;
+        }
+        auto& to = response.topics.back().partitions.emplace_back();
+        to.partition_index = each.wanted->partition_index;
+        to.error = each.error;
+        if (each.error != error_code::none) {
+            continue;
+        }
+        to.high_watermark = each.high_watermark;
+        to.last_stable_offset = each.high_watermark;
+        to.log_start_offset = each.log_start;
+        if (_body.isolation_level == fetch_request::read_committed) {
+            to.aborted_transactions.emplace();
+        }
+        for (const chunk& piece : each.chunks) {
+            if (piece.bytes.data() == each.chunks.front().bytes.data()) {
+                to.records->bytes = piece.bytes;
+            } else {
+                to.records->further.push_back(piece.bytes);
             }
         }
     }
     answer result = make_answer(_asked, response);
     result.turn = std::move(_turn);
+    result.own = std::move(_own);
     result.share = std::move(_share);
     result.memory = std::move(_memory);
-    for (part& each : _parts) {
+    for (fetch_entry& each : _entries) {
         for (chunk& kept : each.chunks) {
             result.kept.push_back(std::move(kept.owner));
         }
@@ -306,7 +350,7 @@ answer fetch_work::finish() {
 
 }  // namespace
 
-// next: read() above, on the shard of each partition
+// next: look_at_all() and read_all() above, on the shards of its partitions
 future<answer> fetch(broker& here, request& asked) {
     probe("fetch");
     fetch_work work(here, asked);

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/protocol/list_offsets.hh>
 
+#include <map>
 #include <utility>
 #include <vector>
 
 #include <broker/server/broker.hh>
+#include <broker/server/by_shard.hh>
 #include <broker/server/decode.hh>
 #include <broker/server/dispatch.hh>
-#include <broker/server/route.hh>
 
 #include <weir/core/coroutine.hh>
 
@@ -19,55 +20,115 @@ using protocol::error_code;
 using protocol::list_offsets_request;
 using part = protocol::list_offsets_response::partition;
 
+// What an entry takes, at most, for each of its bytes in the request: decoded, listed and answered.
+constexpr std::size_t bytes_per_byte = 32;
+
+/// One partition of a request.
+struct entry {
+    std::string_view topic;  // in the frame
+    const list_offsets_request::partition* wanted;
+    part found{};
+};
+
 // On the partition's shard.
 future<part> look_up(broker& owner, std::string_view topic, std::int32_t index,
                      std::int64_t timestamp) {
-    log* const found = owner.find(topic, index);
-    if (found == nullptr) {
-        return make_ready_future<part>(part{index, owner.code_of_missing(topic, index)});
+    log* const of = owner.find(topic, index);
+    if (of == nullptr) {
+        co_return part{index, owner.code_of_missing(topic, index)};
     }
-    switch (timestamp) {
-        case list_offsets_request::latest:
-            return make_ready_future<part>(part{index, error_code::none, -1, found->end_offset()});
-        case list_offsets_request::earliest:
-            return make_ready_future<part>(
-                part{index, error_code::none, -1, found->start_offset()});
-        default:
-            return found->find_timestamp(timestamp).then_wrapped([&owner, index](auto looked_up) {
-                if (looked_up.failed()) {
-                    return part{index, owner.code_of(looked_up.take_failure())};
-                }
-                const auto at = looked_up.take();
-                // Nothing so young: no offset, and no error.
-                return at ? part{index, error_code::none, at->timestamp, at->offset}
-                          : part{index, error_code::none, -1, -1};
-            });
+    if (timestamp == list_offsets_request::latest) {
+        co_return part{index, error_code::none, -1, of->end_offset()};
     }
+    if (timestamp == list_offsets_request::earliest) {
+        co_return part{index, error_code::none, -1, of->start_offset()};
+    }
+    if (timestamp < 0) {
+        // Words of later versions: who asks in this one must not get a number for them.
+        co_return part{index, error_code::unsupported_version};
+    }
+    try {
+        const semaphore_units turn = co_await owner.look_ups().acquire();
+        const auto at = co_await of->find_timestamp(timestamp, owner.options().opened_bytes_max);
+        // Nothing so young: no offset, and no error.
+        co_return at ? part{index, error_code::none, at->timestamp, at->offset}
+                     : part{index, error_code::none, -1, -1};
+    } catch (...) {
+        co_return part{index, owner.code_of(std::current_exception())};
+    }
+}
+
+// On the shard of these partitions: one after the other, so that a request reads a piece at a time.
+future<std::vector<numbered<part>>> look_up_all(broker& owner, const std::vector<entry>& entries,
+                                                entry_numbers which) {
+    std::vector<numbered<part>> found;
+    found.reserve(which.size());
+    for (const std::uint32_t number : which) {
+        const entry& of = entries[number];
+        found.push_back({number, co_await look_up(owner, of.topic, of.wanted->partition_index,
+                                                  of.wanted->timestamp)});
+        co_await maybe_yield();
+    }
+    co_return found;
+}
+
+/// A partition that is named twice is an error of its own, as in Kafka.
+future<std::vector<entry>> list_entries(const list_offsets_request& body,
+                                        entries_by_shard& by_shard) {
+    std::vector<entry> entries;
+    std::map<std::pair<std::string_view, std::int32_t>, std::uint32_t> known;
+    by_shard.resize(this_host().shard_count());
+    for (const auto& topic : body.topics) {
+        for (const auto& wanted : topic.partitions) {
+            const std::int32_t index = wanted.partition_index;
+            const auto number = static_cast<std::uint32_t>(entries.size());
+            const auto [at, added] = known.try_emplace({topic.name, index}, number);
+            if (!added) {
+                entries[at->second].found.error = error_code::invalid_request;
+                continue;
+            }
+            entries.push_back({topic.name, &wanted, {index}});
+            co_await maybe_yield();
+        }
+    }
+    for (std::uint32_t number = 0; number < entries.size(); ++number) {
+        entry& of = entries[number];
+        if (body.replica_id >= 0) {
+            of.found.error = error_code::not_leader_or_follower;
+        } else if (of.found.error == error_code::none) {
+            by_shard[owner_of(of.topic, of.wanted->partition_index, this_host().shard_count())]
+                .push_back(number);
+        }
+        co_await maybe_yield();
+    }
+    co_return entries;
 }
 
 }  // namespace
 
+// next: look_up() above, on the shard of each partition
 future<answer> list_offsets(broker& here, request& asked) {
     const auto body = decode_body<list_offsets_request>(asked);
-    std::vector<std::vector<future<part>>> parts;
-    for (const auto& topic : body.topics) {
-        auto& row = parts.emplace_back();
-        for (const auto& wanted : topic.partitions) {
-            row.push_back(route(
-                here, topic.name, wanted.partition_index,
-                [name = topic.name, index = wanted.partition_index, timestamp = wanted.timestamp](
-                    broker& owner) { return look_up(owner, name, index, timestamp); }));
-        }
-    }
+    semaphore_units own = co_await here.admit(asked, asked.frame.bytes().size() * bytes_per_byte);
+    entries_by_shard by_shard;
+    std::vector<entry> entries = co_await list_entries(body, by_shard);
+    co_await on_shards_of(
+        here, by_shard,
+        [&entries](broker& owner, entry_numbers which) {
+            return look_up_all(owner, entries, which);
+        },
+        [&entries](std::uint32_t number, const part& found) { entries[number].found = found; });
     protocol::list_offsets_response response;
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-        auto& topic = response.topics.emplace_back();
-        topic.name = body.topics[i].name;
-        for (future<part>& each : parts[i]) {
-            topic.partitions.push_back(co_await std::move(each));
+    for (const entry& each : entries) {
+        if (response.topics.empty() || response.topics.back().name != each.topic) {
+            response.topics.emplace_back().name = each.topic;
         }
+        response.topics.back().partitions.push_back(each.found);
+        co_await maybe_yield();
     }
-    co_return make_answer(asked, response);
+    answer result = make_answer(asked, response);
+    result.own = std::move(own);
+    co_return result;
 }
 
 }  // namespace weir::broker

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/protocol/metadata.hh>
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,48 +16,81 @@ namespace weir::broker {
 namespace {
 
 using protocol::error_code;
+using protocol::metadata_request;
 using protocol::metadata_response;
 
-metadata_response::topic describe(const broker& here, std::string_view name,
-                                  std::int32_t partitions) {
-    metadata_response::topic topic;
-    topic.name = name;
-    for (std::int32_t index = 0; index < partitions; ++index) {
-        const std::int32_t self = here.options().node_id;
-        topic.partitions.push_back({error_code::none, index, self, {self}, {self}});
+// What the answer takes of memory until it is sent: for a name in the request, and for a partition.
+constexpr std::size_t bytes_per_byte = 32;
+constexpr std::size_t bytes_per_partition = 320;
+
+struct described {
+    std::string_view name;
+    std::int32_t partitions;
+    error_code failure = error_code::none;
+};
+
+/// The topics that are asked for, each once; those that are missing are made, if they may be.
+future<std::vector<described>> find_topics(broker& here, const request& asked,
+                                           const metadata_request& wanted) {
+    std::vector<described> found;
+    if (wanted.wants_all(asked.header.version)) {
+        for (const auto& [name, partitions] : here.topics().topics()) {
+            found.push_back({name, partitions});
+        }
+        co_return found;
     }
-    return topic;
+    std::set<std::string_view> known;
+    for (const metadata_request::topic& topic : *wanted.topics) {
+        co_await maybe_yield();
+        if (!known.insert(topic.name).second) {
+            continue;
+        }
+        std::optional<std::int32_t> partitions = here.topics().find(topic.name);
+        error_code failure = error_code::unknown_topic_or_partition;
+        const bool may_make = here.options().create_topics && wanted.allow_auto_topic_creation &&
+                              !asked.ended.requested();
+        if (!partitions && may_make) {
+            failure = co_await here.create_topic(std::string(topic.name));
+            partitions = here.topics().find(topic.name);
+        }
+        found.push_back(
+            {topic.name, partitions.value_or(0), partitions ? error_code::none : failure});
+    }
+    co_return found;
 }
 
 }  // namespace
 
 future<answer> metadata(broker& here, request& asked) {
-    const auto wanted = decode_body<protocol::metadata_request>(asked);
+    const auto wanted = decode_body<metadata_request>(asked);
+    semaphore_units own = co_await here.admit(asked, asked.frame.bytes().size() * bytes_per_byte);
+    const std::vector<described> topics = co_await find_topics(here, asked, wanted);
+    std::size_t partitions = 0;
+    for (const described& each : topics) {
+        partitions += static_cast<std::size_t>(each.partitions);
+    }
+    semaphore_units more = co_await here.admit(asked, partitions * bytes_per_partition);
+
     metadata_response response;
+    const std::int32_t self = here.options().node_id;
     response.brokers.push_back(
-        {here.options().node_id, here.advertised_host(), here.advertised_port(), std::nullopt});
+        {self, here.advertised_host(), here.advertised_port(), std::nullopt});
     response.cluster_id = here.options().cluster_id;
-    response.controller_id = here.options().node_id;
-    if (wanted.wants_all(asked.header.version)) {
-        for (const auto& [name, partitions] : here.topics().topics()) {
-            response.topics.push_back(describe(here, name, partitions));
-        }
-        co_return make_answer(asked, response);
-    }
-    for (const protocol::metadata_request::topic& topic : *wanted.topics) {
-        std::optional<std::int32_t> partitions = here.topics().find(topic.name);
-        error_code failure = error_code::unknown_topic_or_partition;
-        if (!partitions && here.options().create_topics && wanted.allow_auto_topic_creation) {
-            failure = co_await here.create_topic(std::string(topic.name));
-            partitions = here.topics().find(topic.name);
-        }
-        if (partitions) {
-            response.topics.push_back(describe(here, topic.name, *partitions));
-        } else {
-            response.topics.push_back({failure, topic.name, false, {}});
+    response.controller_id = self;
+    response.topics.reserve(topics.size());
+    for (const described& each : topics) {
+        metadata_response::topic& topic = response.topics.emplace_back(
+            metadata_response::topic{each.failure, each.name, false, {}});
+        topic.partitions.reserve(static_cast<std::size_t>(each.partitions));
+        for (std::int32_t index = 0; index < each.partitions; ++index) {
+            topic.partitions.push_back({error_code::none, index, self, {self}, {self}});
+            co_await maybe_yield();
         }
     }
-    co_return make_answer(asked, response);
+    answer result = make_answer(asked, response);
+    result.own = std::move(own);
+    result.memory = std::move(more);
+    co_return result;
 }
 
 }  // namespace weir::broker

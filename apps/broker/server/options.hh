@@ -37,21 +37,33 @@ struct broker_options {
     std::size_t request_bytes = 256 * 1024 * 1024;  ///< of all requests of a shard; likewise
     /// Of these, so that the largest request can be finished when the rest is used up.
     std::size_t large_request_bytes = 128 * 1024 * 1024;
-    std::size_t fetches_in_flight = 2;                    ///< of one connection that hold records
-    std::size_t answer_bytes = 256 * 1024 * 1024;         ///< of all records on their way, a shard
-    std::size_t answer_bytes_each = 64 * 1024 * 1024;     ///< of these, for one connection
-    std::size_t fetch_bytes_max = 50 * 1024 * 1024;       ///< of one answer, whatever a client asks
-    std::size_t opened_bytes_max = 64 * 1024 * 1024;      ///< that one compressed batch may open to
-    std::size_t opened_ratio_max = 1'000;  ///< of these to the batch's own, above 1 MiB
-    std::size_t openings_at_once = 2;      ///< batches that threads open for a shard
+    std::size_t fetches_in_flight = 2;                 ///< of one connection that hold records
+    std::size_t answer_bytes = 256 * 1024 * 1024;      ///< of all records on their way, a shard
+    std::size_t answer_bytes_each = 64 * 1024 * 1024;  ///< of these, for one connection
+    std::size_t fetch_bytes_max = 50 * 1024 * 1024;    ///< of one answer, whatever a client asks
+    std::size_t elements_max = 20'000;  ///< of all arrays of one request: topics, partitions
+    std::size_t look_ups_at_once = 4;   ///< of offsets by time, a shard
+    std::size_t opened_bytes_max = 64 * 1024 * 1024;  ///< that one compressed batch may open to
+    std::size_t opened_ratio_max = 1'000;             ///< of these to the batch's own, above 1 MiB
+    std::size_t openings_at_once = 2;                 ///< batches that threads open for a shard
     /// How far ahead of our clock a record may be; Kafka's message.timestamp.after.max.ms.
     wall_clock_ms timestamp_ahead_max_ms = 60 * 60 * 1000;
     duration fetch_wait_max = std::chrono::minutes(5);  ///< of a long poll, likewise
 
     store_options storage;
 
+    /// Makes budgets smaller, where the memory is: so that all shards together live in it.
+    /// memory   of the machine, or of the cgroup
+    void fit_to_memory(std::uint64_t memory, unsigned shards);
+    /// What a broker with these budgets may take of memory when all are used.
+    std::uint64_t memory_needed(unsigned shards) const noexcept;
+
     /// fails    weir::error: limits that can't hold together
     void check() const;
+    /// fails    errc::limit_exceeded, with figures, if they need more memory than there is
+    void check_memory(std::uint64_t memory, unsigned shards) const;
+    /// fails    errc::malformed if clients would be told an address that nobody can connect to
+    void check_addresses() const;
     /// The budget of requests, of a shard.
     net::message_budget_options request_budget() const noexcept;
 };

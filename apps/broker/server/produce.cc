@@ -10,8 +10,8 @@
 #include <broker/server/broker.hh>
 #include <broker/server/decode.hh>
 #include <broker/server/dispatch.hh>
-#include <broker/server/off_reactor.hh>
 #include <broker/server/route.hh>
+#include <broker/storage/off_reactor.hh>
 
 #include <weir/core/coroutine.hh>
 #include <weir/core/probe.hh>
@@ -27,6 +27,9 @@ using part = protocol::produce_response::partition;
 
 // What a shard looks at itself, within a fraction of a millisecond; the rest is for the pool.
 constexpr protocol::scan_limits at_once{std::size_t{128} << 10, std::size_t{16} << 10};
+
+// What a part takes: decoded, under way and answered.
+constexpr std::size_t bytes_per_part = 512;
 
 // Batches that open to less may be compressed as well as their codec can.
 constexpr std::size_t any_ratio_bytes = std::size_t{1} << 20;
@@ -61,8 +64,7 @@ future<part> append(broker& owner, std::string_view topic, std::int32_t index,
 /// One produce: checks its batches and sends them to their partitions, in order; waits for all.
 class produce_work {
   public:
-    produce_work(broker& here, request& asked)
-        : _here(here), _asked(asked), _body(decode_body<produce_request>(asked)) {}
+    produce_work(broker& here, request& asked) : _here(here), _asked(asked) {}
 
     future<answer> run();
 
@@ -75,8 +77,9 @@ class produce_work {
 
     broker& _here;
     request& _asked;
-    const produce_request _body;
+    produce_request _body;
     wall_clock_ms _latest = 0;         // that a record may bear
+    semaphore_units _own;              // memory for all that is not the records
     std::vector<future<part>> _parts;  // in the order of the request; they read from the frame
 };
 
@@ -94,6 +97,7 @@ future<> produce_work::send_all() {
     for (const auto& topic : _body.topics) {
         count += topic.partitions.size();
     }
+    _own = co_await _here.admit(_asked, count * bytes_per_part);
     _parts.reserve(count);
     for (const auto& topic : _body.topics) {
         for (const auto& wanted : topic.partitions) {
@@ -159,6 +163,7 @@ future<answer> produce_work::run() {
     {
         // While a batch is looked at elsewhere, those of later requests wait behind it.
         const semaphore_units turn = co_await _asked.produces.acquire();
+        _body = decode_body<produce_request>(_asked);
         try {
             co_await send_all();
         } catch (...) {
@@ -195,6 +200,7 @@ answer produce_work::finish() {
         }
     }
     answer result = make_answer(_asked, response);
+    result.own = std::move(_own);
     if (_body.acks == 0) {
         // No answer was asked for; a failure can only be told by closing.
         result.silent = true;

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,6 +16,9 @@
 
 namespace weir::broker {
 
+/// Of what a client says it is so much is remembered, and written in the log.
+inline constexpr std::size_t longest_software = 64;
+
 /// A request whose header has been read. It owns its frame, into which everything decoded from it
 /// points, on whatever shard, until it is answered.
 struct request {
@@ -26,13 +30,15 @@ struct request {
         semaphore answers;   ///< bytes that they may hold
     };
 
-    request(net::frame taken, lines& of_connection)
+    /// elements_max  that all arrays of the request may have together
+    request(net::frame taken, lines& of_connection, std::size_t elements_max)
         : frame(std::move(taken)),
           body(frame.bytes()),
           ended(of_connection.ended),
           produces(of_connection.produces),
           fetches(of_connection.fetches),
           answers(of_connection.answers) {
+        body.limit_elements(elements_max);
         header = protocol::decode_header(body);
     }
 
@@ -49,9 +55,11 @@ struct request {
 struct answer {
     protocol::frame frame;
     std::vector<std::shared_ptr<const void>> kept;
+    std::string software;    ///< what the client says it is, if it has said so
     semaphore_units turn;    ///< of the connection's fetches
+    semaphore_units own;     ///< of the memory for answers, for all but the records
     semaphore_units share;   ///< of the connection's bytes of answers
-    semaphore_units memory;  ///< of the budget for answers
+    semaphore_units memory;  ///< of the memory for answers
     bool silent = false;     ///< nothing is sent (produce with acks=0)
     bool close = false;      ///< the connection ends after this
 };

@@ -110,6 +110,7 @@ net::message_budget_options broker_options::request_budget() const noexcept {
 future<> run_broker(host& on, broker_options options,
                     std::function<void(const broker_addresses&)> started) {
     options.check();
+    options.check_addresses();
     // The budget of requests holds producers back. A log must not refuse what that let in: a batch
     // that is refused and sent again comes behind those that followed it.
     options.storage.log.max_waiting_bytes =

@@ -54,8 +54,15 @@ struct read_result {
     outcome how = outcome::ok;
     std::vector<chunk> chunks;  ///< whole batches; the first may start before the offset
     std::size_t bytes = 0;
+    std::size_t first_bytes = 0;  ///< of a first batch that did not come for its size
     std::int64_t start_offset = 0;
     std::int64_t end_offset = 0;
+};
+
+/// What there is to read from an offset on.
+struct read_outlook {
+    std::size_t bytes = 0;        ///< on the device: up to an index entry more than there is
+    std::size_t first_bytes = 0;  ///< of the first batch; 0: only reading tells
 };
 
 /// The first record that is not older than a time.
@@ -101,14 +108,23 @@ class log {
     /// There when an append would not be refused as overloaded.
     future<> wait_for_room();
 
-    /// Reads whole batches from the one that has `offset` on, never beyond the durable end.
+    /// What read() would find, up to `enough` or a little more; nothing beyond the log's ends.
+    /// cost     no read, and no byte of memory
+    read_outlook outlook(std::int64_t offset, std::size_t enough) const noexcept;
+    /// Reads whole batches from the one that has `offset` on, never beyond the durable end. What
+    /// they lie in is at most twice as large as they, or a page.
     /// max_bytes  of them; a first batch that is larger comes whole (KIP-74)
+    /// first_max  unless it is above this: then nothing comes but its size
     /// fails    errc::corrupt, naming file and position, rather than hand out damage
     /// cost     none but the call for recent batches, and for those read ahead for who reads on;
     ///          else one or two reads of the device
-    future<read_result> read(std::int64_t offset, std::size_t max_bytes);
+    future<read_result> read(std::int64_t offset, std::size_t max_bytes,
+                             std::size_t first_max = SIZE_MAX);
+    /// Looks into batches, opening those that are compressed; off the reactor if that takes long.
+    /// opened_max  bytes that one may open to
     /// returns  null if all records are older
-    future<std::optional<timestamp_position>> find_timestamp(std::int64_t timestamp);
+    future<std::optional<timestamp_position>> find_timestamp(
+        std::int64_t timestamp, std::size_t opened_max = std::size_t{64} << 20);
 
     /// The first offset that can be read.
     std::int64_t start_offset() const noexcept;
@@ -201,18 +217,24 @@ class log {
         std::uint64_t position = 0;     // of the first batch that is not whole
         std::size_t wanted = 0;         // bytes that it needs
         std::int64_t next_offset = -1;  // its first offset
+        std::size_t first_bytes = 0;    // its size, if it is the first to hand out, else 0
     };
-    segment* segment_of(std::int64_t offset) noexcept;
+    segment* segment_of(std::int64_t offset) const noexcept;
     future<std::shared_ptr<io::file>> file_for(std::int64_t base_offset);
     /// Where a read may begin: a batch of which one of the two is known.
     struct known_batch {
         batch_place at;            // its first offset; -1: not known
         std::int64_t last_offset;  // -1: not known
     };
-    future<disk_read> read_on(std::int64_t offset, std::size_t max_bytes, gate::holder inside);
+    future<disk_read> read_on(std::int64_t offset, std::size_t max_bytes, std::size_t first_max,
+                              gate::holder inside);
     void follow(batch_place next, bool again, std::size_t max_bytes);
     future<disk_read> read_ahead_at(batch_place at, std::size_t max_bytes, gate::holder inside);
-    future<disk_read> read_from_disk(known_batch start, std::int64_t offset, std::size_t max_bytes);
+    future<disk_read> read_from_disk(known_batch start, std::int64_t offset, std::size_t max_bytes,
+                                     std::size_t first_max = SIZE_MAX);
+    future<std::optional<timestamp_position>> find_in_batch(const protocol::batch_view& batch,
+                                                            std::int64_t timestamp,
+                                                            std::size_t opened_max);
     window look_at(const range& of, std::span<const std::byte> bytes, std::int64_t offset,
                    std::size_t max_bytes);
     error damaged_read(std::int64_t base_offset, std::uint64_t position);

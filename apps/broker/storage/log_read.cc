@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
-#include <broker/protocol/record.hh>
+#include <broker/protocol/record_scan.hh>
 #include <broker/storage/log.hh>
 #include <broker/storage/names.hh>
+#include <broker/storage/off_reactor.hh>
 #include <fmt/format.h>
 
 #include <weir/core/assert.hh>
@@ -13,13 +14,64 @@ namespace weir::broker {
 
 namespace {
 
-/// Pieces of one answer that come from memory: a vectored send takes so many.
-constexpr std::size_t max_chunks = 64;
+/// Commits of one answer that come from memory.
+constexpr std::size_t max_chunks = 4096;
 constexpr std::size_t max_read_files = 2;
+/// Pieces below this are put together: a vectored send has a price for each.
+constexpr std::size_t copy_below = std::size_t{16} << 10;
+/// What a look for a time reads at once.
+constexpr std::size_t look_bytes = std::size_t{64} << 10;
+/// What a shard opens itself of a batch that a time lies in.
+constexpr protocol::scan_limits at_once{std::size_t{128} << 10, std::size_t{16} << 10};
+
+bool is_small(const chunk& piece) noexcept {
+    return piece.bytes.size() < copy_below || piece.bytes.size() * 2 < piece.owner->size();
+}
+
+/// Puts small pieces that follow one another into memory of their own, so that there are few, and
+/// that none keeps much more memory than it has bytes.
+void put_together(std::vector<chunk>& pieces) {
+    std::size_t kept = 0;
+    for (std::size_t first = 0; first < pieces.size();) {
+        std::size_t bytes = 0;
+        std::size_t end = first;
+        for (; end < pieces.size() && is_small(pieces[end]); ++end) {
+            bytes += pieces[end].bytes.size();
+        }
+        const bool worth_it =
+            end - first > 1 || (end > first && pieces[first].owner->size() > page_ceiling(bytes));
+        if (!worth_it) {
+            pieces[kept++] = std::move(pieces[first++]);
+            continue;
+        }
+        auto copy = std::make_shared<io::aligned_buffer>(io::aligned_buffer::unset(bytes));
+        std::byte* to = copy->data();
+        for (; first < end; ++first) {
+            to = std::copy(pieces[first].bytes.begin(), pieces[first].bytes.end(), to);
+        }
+        pieces[kept++] = {copy, std::span<const std::byte>(copy->data(), bytes)};
+    }
+    pieces.resize(kept);
+}
 
 }  // namespace
 
-future<read_result> log::read(std::int64_t offset, std::size_t max_bytes) {
+read_outlook log::outlook(std::int64_t offset, std::size_t enough) const noexcept {
+    if (offset < start_offset() || offset >= _end_offset) {
+        return {};
+    }
+    if (_recent.holds(offset)) {
+        const auto found = _recent.measure(offset, enough);
+        return {found.bytes, found.first};
+    }
+    const segment& from = *segment_of(offset);
+    if (&from != _segments.back().get()) {
+        return {enough};  // a whole file behind: as Kafka, that is never too little
+    }
+    return {std::min<std::size_t>(enough, from.size - from.index.place_before(offset).position)};
+}
+
+future<read_result> log::read(std::int64_t offset, std::size_t max_bytes, std::size_t first_max) {
     read_result result{.start_offset = start_offset(), .end_offset = _end_offset};
     if (offset < result.start_offset || offset > result.end_offset) {
         result.how = read_result::outcome::out_of_range;
@@ -31,32 +83,50 @@ future<read_result> log::read(std::int64_t offset, std::size_t max_bytes) {
     max_bytes = std::min(max_bytes, _options.max_read_bytes);
     if (_recent.holds(offset)) {
         ++_metrics.reads_from_memory;
+        const std::size_t first = _recent.measure(offset, 0).first;
+        if (first > max_bytes && first > first_max) {
+            result.first_bytes = first;
+            co_return result;
+        }
         result.bytes = _recent.read(offset, max_bytes, max_chunks, result.chunks);
+        put_together(result.chunks);
         co_return result;
     }
     ++_metrics.reads_from_disk;
-    disk_read got = co_await read_on(offset, max_bytes, _readers.hold());
-    result.bytes = got.batches.bytes.size();
-    result.chunks.push_back(std::move(got.batches));
+    disk_read got = co_await read_on(offset, max_bytes, first_max, _readers.hold());
+    result.first_bytes = got.first_bytes;
+    if (got.first_bytes == 0) {
+        result.bytes = got.batches.bytes.size();
+        result.chunks.push_back(std::move(got.batches));
+        put_together(result.chunks);
+    }
     co_return result;
 }
 
 /// Reads from where an earlier read ended, if one ended here, else from where the index says. Who
 /// comes a second time is read ahead for.
-future<disk_read> log::read_on(std::int64_t offset, std::size_t max_bytes, gate::holder) {
+future<disk_read> log::read_on(std::int64_t offset, std::size_t max_bytes, std::size_t first_max,
+                               gate::holder) {
     disk_read got;
     auto earlier = _ahead.take(offset);
     if (earlier && earlier->coming.valid()) {
         got = co_await std::move(earlier->coming);
         got.shorten(max_bytes);
+        if (got.batches.bytes.size() > max_bytes && got.batches.bytes.size() > first_max) {
+            got = {.batches = {}, .next = {}, .first_bytes = got.batches.bytes.size()};
+        }
     } else if (earlier) {
-        got = co_await read_from_disk({earlier->at, -1}, offset, max_bytes);
+        got = co_await read_from_disk({earlier->at, -1}, offset, max_bytes, first_max);
     } else {
         const segment& from = *segment_of(offset);
         const segment_index::place start = from.index.place_before(offset);
         const std::int64_t starts_at = start.last_offset < 0 ? from.base_offset : -1;
         got = co_await read_from_disk(
-            {{starts_at, from.base_offset, start.position}, start.last_offset}, offset, max_bytes);
+            {{starts_at, from.base_offset, start.position}, start.last_offset}, offset, max_bytes,
+            first_max);
+    }
+    if (got.first_bytes > 0) {
+        co_return got;
     }
     follow(got.next, earlier.has_value(), max_bytes);
     co_return got;
@@ -85,7 +155,7 @@ future<disk_read> log::read_ahead_at(batch_place at, std::size_t max_bytes, gate
     co_return co_await read_from_disk({at, -1}, at.offset, max_bytes);
 }
 
-segment* log::segment_of(std::int64_t offset) noexcept {
+segment* log::segment_of(std::int64_t offset) const noexcept {
     const auto after = std::upper_bound(
         _segments.begin(), _segments.end(), offset,
         [](std::int64_t sought, const auto& each) { return sought < each->base_offset; });
@@ -111,8 +181,8 @@ future<std::shared_ptr<io::file>> log::file_for(std::int64_t base_offset) {
     co_return file;
 }
 
-future<disk_read> log::read_from_disk(known_batch start, std::int64_t offset,
-                                      std::size_t max_bytes) {
+future<disk_read> log::read_from_disk(known_batch start, std::int64_t offset, std::size_t max_bytes,
+                                      std::size_t first_max) {
     const std::int64_t base_offset = start.at.segment_base;
     // Copied: while this waits the segment may grow, and reopen() may replace it.
     const std::uint64_t end = segment_of(base_offset)->size;
@@ -147,6 +217,9 @@ future<disk_read> log::read_from_disk(known_batch start, std::int64_t offset,
         position = found.position;
         if (position + found.wanted > end) {
             throw damaged_read(base_offset, position);
+        }
+        if (found.first_bytes > max_bytes && found.first_bytes > first_max) {
+            co_return disk_read{.batches = {}, .next = {}, .first_bytes = found.first_bytes};
         }
         wanted = std::max(found.wanted, max_bytes);
     }
@@ -185,6 +258,10 @@ log::window log::look_at(const range& of, std::span<const std::byte> bytes, std:
         throw damaged_read(of.base_offset, found.position);
     }
     found.wanted = walk.wanted();
+    if (found.batches.empty() && walk.rest().size() >= protocol::batch_view::header_size) {
+        const protocol::batch_view header(walk.rest().first(protocol::batch_view::header_size));
+        found.first_bytes = header.last_offset() >= offset ? found.wanted : 0;
+    }
     return found;
 }
 
@@ -196,7 +273,8 @@ error log::damaged_read(std::int64_t base_offset, std::uint64_t position) {
         errc::corrupt};
 }
 
-future<std::optional<timestamp_position>> log::find_timestamp(std::int64_t timestamp) {
+future<std::optional<timestamp_position>> log::find_timestamp(std::int64_t timestamp,
+                                                              std::size_t opened_max) {
     const auto newest = std::find_if(_segments.begin(), _segments.end(), [&](const auto& each) {
         return each->index.max_timestamp() >= timestamp;
     });
@@ -205,7 +283,7 @@ future<std::optional<timestamp_position>> log::find_timestamp(std::int64_t times
     }
     std::int64_t offset = (*newest)->index.offset_before(timestamp);
     for (;;) {
-        const read_result found = co_await read(offset, _options.max_read_bytes);
+        const read_result found = co_await read(offset, look_bytes);
         if (found.chunks.empty()) {
             co_return std::nullopt;
         }
@@ -216,22 +294,54 @@ future<std::optional<timestamp_position>> log::find_timestamp(std::int64_t times
                 if (batch->max_timestamp() < timestamp) {
                     continue;
                 }
-                // Records of a compressed batch stay opaque: its first offset is early enough.
-                protocol::record_walk records(*batch);
-                while (batch->codec() == protocol::codec::none) {
-                    const auto record = records.next();
-                    if (!record) {
-                        break;
-                    }
-                    if (record->timestamp >= timestamp) {
-                        co_return timestamp_position{record->offset, record->timestamp};
-                    }
+                if (const auto at = co_await find_in_batch(*batch, timestamp, opened_max)) {
+                    co_return at;
                 }
-                co_return timestamp_position{batch->base_offset(), batch->max_timestamp()};
             }
         }
         co_await maybe_yield();
     }
+}
+
+namespace {
+
+struct time_search {
+    std::optional<timestamp_position> found;
+    protocol::record_scan::stop stopped;
+};
+
+time_search search(const protocol::batch_view& batch, std::int64_t timestamp,
+                   protocol::scan_limits limits) {
+    protocol::record_scan records(batch, limits);
+    while (const auto record = records.next()) {
+        if (record->timestamp >= timestamp) {
+            return {
+                timestamp_position{batch.base_offset() + record->offset_delta, record->timestamp},
+                protocol::record_scan::stop::end};
+        }
+    }
+    return {std::nullopt, records.stopped()};
+}
+
+}  // namespace
+
+/// Records of a batch that can't be opened, which older versions kept, have the time of the batch.
+future<std::optional<timestamp_position>> log::find_in_batch(const protocol::batch_view& batch,
+                                                             std::int64_t timestamp,
+                                                             std::size_t opened_max) {
+    using stop = protocol::record_scan::stop;
+    time_search result{std::nullopt, stop::damaged};
+    if (batch.codec()) {
+        result = search(batch, timestamp, at_once);
+        if (result.stopped == stop::limit) {
+            result = co_await off_reactor(
+                [&] { return search(batch, timestamp, {opened_max, opened_max}); });
+        }
+    }
+    if (!result.found && result.stopped != stop::end) {
+        co_return timestamp_position{batch.base_offset(), batch.max_timestamp()};
+    }
+    co_return result.found;
 }
 
 }  // namespace weir::broker

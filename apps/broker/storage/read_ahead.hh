@@ -25,6 +25,7 @@ struct batch_place {
 struct disk_read {
     chunk batches;
     batch_place next;
+    std::size_t first_bytes = 0;  ///< of a first batch that did not come for its size
 
     /// Leaves batches away from the end, so that at most `max_bytes` or one batch remain.
     void shorten(std::size_t max_bytes);

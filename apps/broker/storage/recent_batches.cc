@@ -45,12 +45,29 @@ void recent_batches::clear() noexcept {
     }
 }
 
-std::size_t recent_batches::read(std::int64_t offset, std::size_t max_bytes, std::size_t max_chunks,
-                                 std::vector<chunk>& into) const {
-    auto at = std::upper_bound(
+std::deque<recent_batches::entry_ref>::const_iterator recent_batches::entry_of(
+    std::int64_t offset) const {
+    const auto at = std::upper_bound(
         _entries.begin(), _entries.end(), offset,
         [](std::int64_t sought, const entry_ref& entry) { return sought < entry->next_offset; });
     WEIR_ASSERT(at != _entries.end());
+    return at;
+}
+
+recent_batches::extent recent_batches::measure(std::int64_t offset, std::size_t enough) const {
+    auto at = entry_of(offset);
+    const auto first = batches_from((*at)->bytes.bytes, offset, 0);
+    const auto& commit = (*at)->bytes.bytes;
+    std::size_t bytes = static_cast<std::size_t>(commit.data() + commit.size() - first.data());
+    while (bytes < enough && ++at != _entries.end()) {
+        bytes += (*at)->bytes.bytes.size();
+    }
+    return {bytes, first.size()};
+}
+
+std::size_t recent_batches::read(std::int64_t offset, std::size_t max_bytes, std::size_t max_chunks,
+                                 std::vector<chunk>& into) const {
+    auto at = entry_of(offset);
     std::size_t total = 0;
     for (std::size_t chunks = 0; at != _entries.end() && chunks < max_chunks; ++at, ++chunks) {
         const chunk& from = (*at)->bytes;

@@ -66,6 +66,13 @@ class recent_batches {
         return !_entries.empty() && offset >= _entries.front()->base_offset &&
                offset < _entries.back()->next_offset;
     }
+    /// Bytes of the whole batches from the one with `offset` on, which must be held, up to `enough`
+    /// or a little more, and of the first of them.
+    struct extent {
+        std::size_t bytes;
+        std::size_t first;
+    };
+    extent measure(std::int64_t offset, std::size_t enough) const;
     /// Appends whole batches from the one with `offset` on: at least one, and not more than
     /// `max_bytes` and `max_chunks` beyond that. `offset` must be held.
     /// returns  the bytes that it appended
@@ -76,6 +83,7 @@ class recent_batches {
     using entry_ref = std::list<recent_memory::entry>::iterator;
 
     void drop_oldest() noexcept;
+    std::deque<entry_ref>::const_iterator entry_of(std::int64_t offset) const;
 
     recent_memory& _shared;
     std::deque<entry_ref> _entries;

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <broker/server/options.hh>
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include <weir/core/error.hh>
+
+namespace weir::broker {
+
+namespace {
+
+constexpr std::size_t mib = std::size_t{1} << 20;
+
+// What a broker takes beside its budgets: the program, stacks, rings, buffers of the kernel's and
+// of connections, indexes.
+constexpr std::size_t rest_bytes = 24 * mib;
+
+// What a connection takes that has nothing under way.
+constexpr std::size_t connection_bytes = std::size_t{16} << 10;
+
+/// The part of a shard's memory, within what the smallest and the largest broker need.
+std::size_t part_of(std::size_t memory, std::size_t divisor, std::size_t least, std::size_t most) {
+    return std::clamp(memory / divisor, least, most) / mib * mib;
+}
+
+bool is_wildcard(const std::string& host) {
+    return host.find_first_not_of("0.:[]") == std::string::npos || host == "::ffff:0.0.0.0";
+}
+
+}  // namespace
+
+void broker_options::fit_to_memory(std::uint64_t memory, unsigned shards) {
+    const std::size_t usable = memory > 2 * rest_bytes ? memory - rest_bytes : memory / 2;
+    const std::size_t each = usable / std::max(shards, 1U);
+    request_bytes = part_of(each, 6, 4 * mib, request_bytes);
+    large_request_bytes = std::min(large_request_bytes, request_bytes / 2);
+    frames.frame_bytes_max = std::min(frames.frame_bytes_max, large_request_bytes);
+    answer_bytes = part_of(each, 6, 2 * mib, answer_bytes);
+    answer_bytes_each = std::min(answer_bytes_each, std::max(answer_bytes / 4, 2 * mib));
+    server.connections_max =
+        std::clamp<std::size_t>(each / connection_bytes, 64, server.connections_max);
+    opened_bytes_max = part_of(each, 4, 4 * mib, opened_bytes_max);
+    storage.recent_bytes = part_of(each, 24, mib, storage.recent_bytes);
+    storage.read_ahead_bytes = part_of(each, 24, mib, storage.read_ahead_bytes);
+    storage.recoveries_at_once =
+        std::clamp<std::size_t>(each / (16 * mib), 1, storage.recoveries_at_once);
+}
+
+std::uint64_t broker_options::memory_needed(unsigned shards) const noexcept {
+    // Buffers of answers may be twice as large as the records in them.
+    const std::uint64_t each = request_bytes + 2 * std::uint64_t{answer_bytes} +
+                               storage.recent_bytes + storage.read_ahead_bytes;
+    return rest_bytes + each * shards;
+}
+
+void broker_options::check_memory(std::uint64_t memory, unsigned shards) const {
+    if (memory_needed(shards) <= memory) {
+        return;
+    }
+    throw error(
+        "start",
+        fmt::format("broker ({} shards may take {} MiB: each {} MiB of request-bytes, twice "
+                    "{} MiB of answer-bytes, {} MiB of recent-bytes and {} MiB of "
+                    "read-ahead-bytes; there are {} MiB)",
+                    shards, memory_needed(shards) / mib, request_bytes / mib, answer_bytes / mib,
+                    storage.recent_bytes / mib, storage.read_ahead_bytes / mib, memory / mib),
+        errc::limit_exceeded);
+}
+
+void broker_options::check_addresses() const {
+    const bool told = !advertised_host.empty();
+    if (is_wildcard(told ? advertised_host : listen.host())) {
+        throw error("start",
+                    fmt::format("broker ({} is every address of this machine, which no client can "
+                                "connect to: say --advertise HOST or HOST:PORT)",
+                                told ? advertised_host : listen.host()),
+                    errc::malformed);
+    }
+}
+
+}  // namespace weir::broker

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <string>
+#include <vector>
+
+#include <broker/server/answer_memory.hh>
+#include <broker/server/options.hh>
+#include <doctest/doctest.h>
+
+#include <weir/core/error.hh>
+
+namespace weir::broker {
+
+namespace {
+
+constexpr std::uint64_t mib = std::uint64_t{1} << 20;
+
+template <typename Fn>
+std::string refusal(Fn fn) {
+    try {
+        fn();
+    } catch (const error& e) {
+        return e.what();
+    }
+    return "";
+}
+
+}  // namespace
+
+TEST_SUITE("broker/server/options") {
+    TEST_CASE("budgets fit the memory from 64 MiB on, and hold together") {
+        for (const std::uint64_t memory :
+             {64 * mib, 100 * mib, 512 * mib, 4096 * mib, 65536 * mib}) {
+            for (const unsigned shards : {1U, 2U}) {
+                CAPTURE(memory / mib);
+                CAPTURE(shards);
+                broker_options options;
+                options.fit_to_memory(memory, shards);
+                CHECK(options.memory_needed(shards) <= memory);
+                options.check();
+                options.check_memory(memory, shards);
+                // A largest batch can be sent and fetched.
+                CHECK(options.frames.frame_bytes_max > options.storage.log.max_batch_bytes);
+                CHECK(options.answer_bytes_each > options.storage.log.max_batch_bytes);
+                CHECK(answer_memory(options.answer_bytes).most() >
+                      options.storage.log.max_batch_bytes);
+            }
+        }
+    }
+
+    TEST_CASE("memory in which no broker lives is refused, with figures") {
+        broker_options options;
+        options.fit_to_memory(32 * mib, 2);
+        const std::string why = refusal([&] { options.check_memory(32 * mib, 2); });
+        CHECK(why.find("answer-bytes") != std::string::npos);
+        CHECK(why.find("there are 32 MiB") != std::string::npos);
+    }
+
+    TEST_CASE("with much memory the budgets are what they are without a look at it") {
+        broker_options options;
+        options.fit_to_memory(1024 * 1024 * mib, 2);
+        CHECK(options.request_bytes == broker_options().request_bytes);
+        CHECK(options.answer_bytes == broker_options().answer_bytes);
+        CHECK(options.storage.recent_bytes == broker_options().storage.recent_bytes);
+    }
+
+    TEST_CASE("no wildcard is advertised, of any family") {
+        for (const char* where : {"0.0.0.0", "[::]", "[::ffff:0.0.0.0]"}) {
+            broker_options options;
+            options.listen = net::address::parse(where, 9092);
+            CHECK(refusal([&] { options.check_addresses(); }).find("--advertise") !=
+                  std::string::npos);
+            options.advertised_host = "kafka.example.org";
+            options.check_addresses();
+            options.advertised_host = "::";
+            CHECK(refusal([&] { options.check_addresses(); }).find("--advertise") !=
+                  std::string::npos);
+        }
+        broker_options().check_addresses();
+    }
+
+    TEST_CASE("however many take of the reserve, there is something for the next") {
+        answer_memory memory(std::size_t{16} << 20);
+        std::vector<semaphore_units> held;
+        for (int i = 0; i < 200; ++i) {
+            held.push_back(memory.try_take_reserved(1, std::size_t{50} << 20));
+            CHECK(held.back());
+        }
+        CHECK(memory.try_take_reserved(512, 512));
+        CHECK_FALSE(memory.try_take_reserved(std::size_t{1} << 20, std::size_t{1} << 20));
+        CHECK(memory.try_take(std::size_t{12} << 20));
+    }
+}
+
+}  // namespace weir::broker
