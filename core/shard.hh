@@ -203,7 +203,7 @@ class shard {
     const shard_options _options;
     instant _now;
     instant _expected;  // the next turn
-    instant _charged;  // up to then this turn's time is somebody's
+    instant _charged;   // up to then this turn's time is somebody's
     std::atomic<const task*> _running = nullptr;
     std::atomic<std::uint8_t> _running_group = 0;
     weir::scheduler _scheduler;

@@ -166,10 +166,9 @@ void add_storage_limits(CLI::Option_group& limits, broker_options& broker, texts
                     "Logs that a start after a crash reads at the same time, a shard")
         ->capture_default_str()
         ->check(CLI::Range(1, 1000));
-    limits
-        .add_option("--reopen-attempts", broker.storage.reopen.attempts_max,
-                    "Tries in a row to reopen a log that a failed write stopped; 0: none; "
-                    "without it they never end");
+    limits.add_option("--reopen-attempts", broker.storage.reopen.attempts_max,
+                      "Tries in a row to reopen a log that a failed write stopped; 0: none; "
+                      "without it they never end");
     limits
         .add_option("--reopen-seconds", text.reopen_seconds,
                     "Longest wait before such a try; the first comes after 0.1 s")

@@ -37,9 +37,8 @@ const auto sides = map([](int i) {
 [[maybe_unused]] const auto seen = describe<std::pair<int, std::string>>(
     map([](const ref<std::pair<int, std::string>>& p) { return p.second; }) >>
     map([](std::string_view s) { return s.size(); }));
-[[maybe_unused]] const auto stays = describe<std::string_view>(map([](std::string_view s) {
-    return s.substr(1);
-}));
+[[maybe_unused]] const auto stays =
+    describe<std::string_view>(map([](std::string_view s) { return s.substr(1); }));
 
 [[maybe_unused]] const auto kept = describe<int>(skip(retry(1, soon), letter) >> restart(sum));
 

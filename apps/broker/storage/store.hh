@@ -15,7 +15,7 @@
 namespace weir::broker {
 
 struct store_options {
-    log_options log;        ///< of each partition
+    log_options log;          ///< of each partition
     reopen_options reopen{};  ///< of those that a failed write or sync has stopped
     /// Memory for recent batches, shared by the logs of the shard.
     std::size_t recent_bytes = std::size_t{16} << 20;
