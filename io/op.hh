@@ -21,7 +21,8 @@ struct nop {};
 
 enum class access : std::uint8_t { read, write, read_write };
 
-/// Opens a file: result is its descriptor.
+/// Opens a file: result is its descriptor. A FIFO waits for its other end: to be written until it
+/// has a reader, to be read until there is something, or a writer has come and gone.
 struct open {
     const char* path;
     access mode = access::read;

@@ -17,6 +17,7 @@
 #include <weir/io/uring_buffers.hh>
 #include <weir/io/uring_ring.hh>
 
+struct io_uring_sqe;
 struct statx;
 
 namespace weir::io {

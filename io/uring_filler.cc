@@ -12,6 +12,7 @@
 #include <liburing.h>
 #include <netinet/in.h>  // IWYU pragma: keep (IPPROTO_TCP)
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -80,8 +81,12 @@ struct filler {
     void operator()(const op::nop&) { io_uring_prep_nop(entry); }
 
     void operator()(const op::open& what) {
+        if (state.opens_again && state.value >= 0) {
+            io_uring_prep_poll_add(entry, static_cast<int>(state.value), POLLIN);
+            return;
+        }
         io_uring_prep_openat(entry, AT_FDCWD, what.path, open_flags(what), file_mode);
-        if (state.in_worker) {
+        if (state.opens_again) {
             io_uring_sqe_set_flags(entry, IOSQE_ASYNC);
         }
     }

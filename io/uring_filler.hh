@@ -18,8 +18,8 @@ struct operation_state {
     bool cancel_owed = false;  ///< but no entry was free for it
     bool zero_copy = false;    ///< was sent without a copy
     bool copy = false;         ///< must be sent with a copy
-    bool in_worker = false;    ///< open: by one of the kernel's threads, which may wait
-    /// connect: the socket; open: its first descriptor of a FIFO; stat: where the kernel writes;
+    bool opens_again = false;  ///< open: a FIFO that waits for its other end
+    /// connect: the socket; open: a FIFO's descriptor; stat: where the kernel writes;
     /// else the result until it is delivered.
     std::int64_t value = -1;
 };

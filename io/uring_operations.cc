@@ -346,18 +346,25 @@ void uring_backend::launch_again(operation& work) {
 }
 
 /// The kernel tries an open without waiting first, and so opens a FIFO that has no other end yet:
-/// its reader would find an end there, its writer none to write to (ENXIO). Such a file is opened
-/// again by a thread that waits, while the first descriptor keeps the other end from an end.
+/// its reader would find an end there, its writer none to write to (ENXIO). The reader waits until
+/// there is something, or a writer has come and gone: opened again, it would wait for another one.
+/// The writer is opened again by a thread that waits.
 void uring_backend::take_open(operation& work, std::int32_t result) {
     auto& state = state_of(work);
-    const bool waits = std::get<op::open>(work.what).mode != op::access::read_write;
-    if (waits && !state.in_worker && !state.cancelled && !_stopping &&
-        (result == -ENXIO || (result >= 0 && is_fifo_now(result)))) {
-        state = {.in_worker = true, .value = std::max(result, -1)};
+    const op::access mode = std::get<op::open>(work.what).mode;
+    const bool waits = (mode == op::access::read && result >= 0 && is_fifo_now(result)) ||
+                       (mode == op::access::write && result == -ENXIO);
+    if (waits && !state.opens_again && !state.cancelled && !_stopping) {
+        state = {.opens_again = true, .value = std::max(result, -1)};
         return launch_again(work);
     }
-    if (state.in_worker && state.value >= 0) {
-        ::close(static_cast<int>(state.value));
+    if (state.opens_again && state.value >= 0) {
+        const int fifo = static_cast<int>(state.value);
+        if (result >= 0) {
+            result = fifo;
+        } else {
+            ::close(fifo);
+        }
     }
     deliver(work, {.result = result});
 }

@@ -232,6 +232,24 @@ TEST_SUITE("io/file") {
         });
     }
 
+    TEST_CASE("who is interrupted writes on, and a data_sync file is not stopped by it") {
+        with_budget({}, [](host&) -> future<> {
+            const std::string path = path_of("interrupted");
+            io::file::options how = for_writing();
+            how.data_sync = true;
+            io::file written = co_await io::file::open(path, how);
+            const auto bytes = pattern(100);
+            for (std::uint64_t i = 0; i < 50; ++i) {
+                co_await written.write(i * bytes.size(), bytes);
+                co_await written.sync();
+            }
+            CHECK(!written.stopped());
+            CHECK(co_await written.size() == 50 * bytes.size());
+            co_await written.close();
+            co_await io::unlink(path);
+        });
+    }
+
     TEST_CASE("limits of pieces that are none are refused") {
         io::budget_options wrong;
         for (const std::uint64_t bytes : {std::uint64_t{0}, std::uint64_t{1000}, UINT64_MAX}) {

@@ -302,6 +302,24 @@ TEST_SUITE("io/stream") {
         }
     }
 
+    TEST_CASE("a writer that comes and goes at once leaves what it wrote to who opens meanwhile") {
+        const std::string path = path_of("brief");
+        ::unlink(path.c_str());
+        REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+        test::on_kernel([&](host&) -> future<> {
+            for (int round = 0; round < 300; ++round) {
+                std::thread writer([&] {
+                    const int fd = ::open(path.c_str(), O_WRONLY);
+                    CHECK(::write(fd, "brief", 5) == 5);
+                    ::close(fd);
+                });
+                CHECK(co_await read_path(path) == "brief");
+                writer.join();
+            }
+        });
+        ::unlink(path.c_str());
+    }
+
     TEST_CASE("a stream of a silent FIFO, and its opening, end when asked to") {
         const std::string path = path_of("silent");
         ::unlink(path.c_str());

@@ -84,6 +84,18 @@ bool forbid_buffer_rings() {
     return filter_system_calls(program);
 }
 
+/// Lets nobody start a thread.
+bool forbid_threads() {
+    sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_clone3, 1, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_clone, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    return filter_system_calls(program);
+}
+
 /// What is wrong with how a ring is refused.
 std::string refusal(bool forbidden, int cause, std::string_view word) {
     if (!forbidden) {
@@ -252,6 +264,26 @@ TEST_SUITE("io/uring limits") {
         CHECK(in_child([] { return refusal(forbid_io_uring(ENOSYS), ENOSYS, "Linux 6.1"); }));
         CHECK(in_child([] { return refusal(forbid_io_uring(ENOMEM), ENOMEM, "ulimit -l"); }));
         CHECK(in_child([] { return refusal(forbid_io_uring(EMFILE), EMFILE, "ulimit -n"); }));
+    }
+
+    TEST_CASE("what no thread can be started for fails, and leaves nothing behind") {
+        CHECK(in_child([]() -> std::string {
+            uring_bed bed;
+            if (!forbid_threads()) {
+                return "no seccomp here";
+            }
+            std::vector<std::string> names;
+            for (int i = 0; i < 3; ++i) {
+                if (run(bed, op::list_directory{"/", &names}) != -EAGAIN) {
+                    return "the list was made";
+                }
+            }
+            const auto& counted = bed.statistics();
+            if (counted.files_in_flight != 0 || counted.started != counted.completed) {
+                return "something is under way still";
+            }
+            return run(bed, op::nop{}) == 0 ? "" : "the ring is of no use";
+        }));
     }
 
     TEST_CASE(

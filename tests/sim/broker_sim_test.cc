@@ -45,7 +45,7 @@ TEST_SUITE("sim/broker") {
 
     TEST_CASE("the same while disks, network, clocks and hosts fail at random") {
         statistics counts;
-        const auto result = sim::explore(1000, 30, rough, broker_scenario(counts));
+        const auto result = sim::explore(1000, 40, rough, broker_scenario(counts));
         show(result, counts);
         CHECK(counts.retried > 100);
         CHECK(counts.storage_errors > 20);
