@@ -31,9 +31,12 @@ void compute(duration time) {
     }
 }
 
-future<> step_until(instant end, duration step) {
+future<> step_until(instant end, duration step, unsigned* count = nullptr) {
     while (io::monotonic_now() < end) {
         compute(step);
+        if (count != nullptr) {
+            ++*count;
+        }
         co_await yield();
     }
 }
@@ -51,23 +54,33 @@ void run_shards(unsigned shards, const io::application& program) {
     }
 }
 
-/// Microseconds from the start of each sleep of 1 ms to its end, beside one coroutine of `step`s.
-std::vector<double> sleeps_beside(duration step, double seconds) {
-    std::vector<double> slept;
+/// Sleeps of 1 ms, beside one coroutine of `step`s: how long each took, and how many steps there
+/// were meanwhile, which doesn't depend on who else wants the processor.
+struct sleeps {
+    std::vector<double> microseconds;
+    std::vector<double> steps;
+};
+
+sleeps sleeps_beside(duration step, double seconds) {
+    sleeps seen;
     run_shards(1, [&](host&) -> future<> {
         const auto time = std::chrono::nanoseconds(static_cast<std::int64_t>(seconds * 1e9));
         const instant end = io::monotonic_now() + time;
-        future<> steps = step_until(end, step);
+        unsigned count = 0;
+        future<> steps = step_until(end, step, &count);
         while (io::monotonic_now() < end) {
             const instant started = io::monotonic_now();
+            const unsigned before = count;
             co_await sleep_for(1ms);
-            slept.push_back(
+            seen.microseconds.push_back(
                 std::chrono::duration<double, std::micro>(io::monotonic_now() - started).count());
+            seen.steps.push_back(count - before);
         }
         co_await std::move(steps);
     });
-    std::sort(slept.begin(), slept.end());
-    return slept;
+    std::sort(seen.microseconds.begin(), seen.microseconds.end());
+    std::sort(seen.steps.begin(), seen.steps.end());
+    return seen;
 }
 
 void add_sleeps(report& out, const std::string& name, duration step) {
@@ -76,10 +89,13 @@ void add_sleeps(report& out, const std::string& name, duration step) {
     }
     row& p50 = out.add(name + ".p50", "us", better::lower);
     row& p99 = out.add(name + ".p99", "us", better::lower);
+    row& steps = out.add(name + ".steps_p99", "steps", better::lower);
     out.alternate([&] {
-        const std::vector<double> slept = sleeps_beside(step, out.seconds());
-        p50.ours(slept[slept.size() / 2]);
-        p99.ours(slept[slept.size() * 99 / 100]);
+        const sleeps seen = sleeps_beside(step, out.seconds());
+        const std::size_t count = seen.steps.size();
+        p50.ours(seen.microseconds[count / 2]);
+        p99.ours(seen.microseconds[count * 99 / 100]);
+        steps.ours(seen.steps[count * 99 / 100]);
     });
 }
 
