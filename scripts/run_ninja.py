@@ -20,7 +20,7 @@ class Progress:
     """How much of the build is done, told each period until the build has ended."""
 
     def __init__(self, folder):
-        self._folder = folder
+        self._folder = os.path.relpath(folder)
         self._started = time.monotonic()
         self._counts = (0, 0)
         self._told = False
