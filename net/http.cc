@@ -5,6 +5,7 @@
 #include <charconv>
 #include <ctime>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include <fmt/chrono.h>
@@ -93,7 +94,7 @@ class http_server::session {
 void http_server::session::keep() {
     if (_kept.empty()) {
         if (_kept.capacity() > kept_capacity) {
-            _kept = std::string();
+            std::string().swap(_kept);  // an assignment would keep the memory
         }
         _kept.assign(unread());
     } else if (_kept_read > 0) {
@@ -142,7 +143,7 @@ future<> http_server::session::charge() {
 future<> http_server::session::flush() {
     co_await _socket.send(std::as_bytes(std::span(_out)));
     if (_out.capacity() > kept_capacity) {
-        _out = std::string();
+        std::string().swap(_out);
     }
     _out.clear();
 }
@@ -157,7 +158,8 @@ future<> http_server::session::refuse(unsigned status) {
 
 future<> http_server::session::linger() {
     _fresh = {};
-    _kept = {};
+    std::string().swap(_kept);
+    _kept_read = 0;
     _charge.give_back();
     return _socket.linger(later(this_shard().now(), _owner._options.linger_max),
                           _owner._options.linger_bytes_max);
@@ -204,9 +206,10 @@ future<> http_server::session::run() {
         }
         if (parsed.made == http_parser::progress::more) {
             if (parsed.wants_continue) {
-                if (const auto refused = _owner.refusal_of(request)) {
+                http_response refusal;
+                if (_owner.find(request, refusal) == nullptr) {
                     ++_owner._counters.requests;
-                    write(*refused, request, false);
+                    write(refusal, request, false);
                     co_await flush();
                     co_await linger();  // it may send its body all the same
                     co_return;
@@ -275,22 +278,28 @@ future<> http_server::stop() {
     return _server ? _server->stop() : make_ready_future();
 }
 
-// What a request is refused with that no route is for.
-std::optional<http_response> http_server::refusal_of(const http_request& request) const {
+// Who serves a request; null: nobody, and `refusal` says why.
+const http_server::handler* http_server::find(const http_request& request,
+                                              http_response& refusal) const {
     if (request.method != "GET" && request.method != "HEAD" && request.method != "POST") {
-        return http_response{501, plain_text, "no such method\n"};
+        refusal = {501, plain_text, "no such method\n"};
+        return nullptr;
     }
-    if (_routes.find(request.path) == _routes.end()) {
-        return http_response{404, plain_text, "no such page\n"};
+    const auto found = _routes.find(request.path);
+    if (found == _routes.end()) {
+        refusal = {404, plain_text, "no such page\n"};
+        return nullptr;
     }
-    return std::nullopt;
+    return &found->second;
 }
 
 future<http_response> http_server::answer(const http_request& request) {
-    if (auto refused = refusal_of(request)) {
-        return make_ready_future<http_response>(std::move(*refused));
+    http_response refusal;
+    const handler* const serve = find(request, refusal);
+    if (serve == nullptr) {
+        return make_ready_future<http_response>(std::move(refusal));
     }
-    future<http_response> answered = futurize(_routes.find(request.path)->second, request);
+    future<http_response> answered = futurize(*serve, request);
     if (answered.available() && !answered.failed()) [[likely]] {
         return answered;
     }

@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -93,7 +92,7 @@ class http_server {
     class session;
 
     void register_metrics();
-    std::optional<http_response> refusal_of(const http_request& request) const;
+    const handler* find(const http_request& request, http_response& refusal) const;
     future<http_response> answer(const http_request& request);
     http_response failed(std::string_view path, const std::exception_ptr& failure);
     std::string_view date();

@@ -39,6 +39,9 @@ struct located_field {
 // beside a body's worth of them.
 constexpr std::size_t chunk_overhead_bytes = 64 * 1024;
 
+// Memory that a body may leave behind for the next.
+constexpr std::size_t kept_capacity = 4096;
+
 // "0\r\n\r\n": of a chunked body so much must still come, and Beast asserts that it has come when
 // it looks at the last chunk for the second time.
 constexpr std::size_t last_chunk_bytes = 5;
@@ -201,6 +204,9 @@ http_parser::~http_parser() = default;
 void http_parser::begin() {
     _state->located.clear();
     _state->located_trailers.clear();
+    if (_state->chunked_body.capacity() > kept_capacity) {
+        std::string().swap(_state->chunked_body);
+    }
     _state->chunked_body.clear();
     _state->consumed = 0;
     _state->skipped = 0;

@@ -33,9 +33,7 @@ message_charge& message_charge::operator=(message_charge&& other) noexcept {
         _general = std::exchange(other._general, 0);
         _whole = std::exchange(other._whole, 0);
         _finish = std::exchange(other._finish, 0);
-        if (_owner != nullptr && _owner->_finisher == &other) {
-            _owner->_finisher = this;
-        }
+        _claim = std::exchange(other._claim, 0);
     }
     return *this;
 }
@@ -97,11 +95,11 @@ future<> message_budget::charge(message_charge& held, std::size_t bytes, std::si
     return granted;
 }
 
-// Nobody overtakes, but for the finisher, who must never wait, and for what has come whole.
+// Nobody overtakes, but for finishers, who must never wait, and for what has come whole.
 bool message_budget::take_now(message_charge& held, bool whole) noexcept {
     if (_growing.size == 0 && _general.fits(held._asked)) {
         take(held, &message_charge::_general, _general);
-    } else if (&held == _finisher) {
+    } else if (held._claim - held._finish >= held._asked) {
         take(held, &message_charge::_finish, _finish);
     } else if (whole && _come.size == 0 && _whole.fits(held._asked)) {
         take(held, &message_charge::_whole, _whole);
@@ -129,9 +127,7 @@ void message_budget::serve() noexcept {
         take(*_growing.first, &message_charge::_general, _general);
         grant(_growing, *_growing.first);
     }
-    if (_growing.first != nullptr && _finisher == nullptr) {
-        appoint_finisher();
-    }
+    appoint_finishers();
     while (_come.first != nullptr) {
         message_charge& first = *_come.first;
         if (_growing.size == 0 && _general.fits(first._asked)) {
@@ -145,18 +141,27 @@ void message_budget::serve() noexcept {
     }
 }
 
-// cost: once for each message that could not be finished otherwise, a look at all who wait.
-void message_budget::appoint_finisher() noexcept {
-    message_charge* nearest = _growing.first;
-    for (message_charge* each = nearest->_next; each != nullptr; each = each->_next) {
-        if (each->_left < nearest->_left) {
-            nearest = each;
+// The first is the one with least to come, whose claim always fits: that is the law. Those after it
+// come in line. cost: for the first a look at all who wait.
+void message_budget::appoint_finishers() noexcept {
+    if (_growing.first != nullptr && _claimed == 0) {
+        message_charge* nearest = _growing.first;
+        for (message_charge* each = nearest->_next; each != nullptr; each = each->_next) {
+            nearest = each->_left < nearest->_left ? each : nearest;
         }
+        appoint(*nearest);
     }
+    while (_growing.first != nullptr && _growing.first->_left <= _finish.limit - _claimed) {
+        appoint(*_growing.first);
+    }
+}
+
+void message_budget::appoint(message_charge& waiter) noexcept {
     ++_counters.finished;
-    _finisher = nearest;
-    take(*nearest, &message_charge::_finish, _finish);
-    grant(_growing, *nearest);
+    waiter._claim += waiter._left;
+    _claimed += waiter._left;
+    take(waiter, &message_charge::_finish, _finish);
+    grant(_growing, waiter);
 }
 
 void message_budget::leave(message_charge& leaving) noexcept {
@@ -166,9 +171,7 @@ void message_budget::leave(message_charge& leaving) noexcept {
     _general.used -= std::exchange(leaving._general, 0);
     _whole.used -= std::exchange(leaving._whole, 0);
     _finish.used -= std::exchange(leaving._finish, 0);
-    if (_finisher == &leaving) {
-        _finisher = nullptr;
-    }
+    _claimed -= std::exchange(leaving._claim, 0);
     serve();
 }
 

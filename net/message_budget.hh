@@ -16,8 +16,8 @@ class message_budget;
 
 struct message_budget_options {
     std::size_t bytes = 256 * 1024 * 1024;  ///< of messages that are here, a shard
-    /// Of these, for the one message that is nearest to its end when there is no room for others:
-    /// the largest message fits, so that one can always be finished.
+    /// Of these, for messages that are finished when there is no room for others: as many as fit
+    /// with all that is still to come of them. The largest fits, so that one always can be.
     std::size_t finish_bytes = 128 * 1024 * 1024;
     /// Of these, for messages that have come whole: slow peers and large messages never hold it.
     std::size_t whole_bytes = 16 * 1024 * 1024;
@@ -51,10 +51,11 @@ class message_charge {
     std::size_t _general = 0;
     std::size_t _whole = 0;
     std::size_t _finish = 0;
+    std::size_t _claim = 0;  // of finish_bytes, what it holds included; then it is a finisher
     // While it waits.
     std::size_t _asked = 0;
-    std::size_t _left = 0;
-    bool _came = false;  // whole
+    std::size_t _left = 0;  // to come, and what it asked for included
+    bool _came = false;     // whole
     message_charge* _previous = nullptr;
     message_charge* _next = nullptr;
     promise<> _granted;
@@ -62,9 +63,10 @@ class message_charge {
 
 /// Memory for messages that come bit by bit from many peers. It is charged as bytes come and
 /// memory is taken for them, never for what a peer promises. When it is used up, messages wait
-/// where they are, and hold what they hold; the one with least to come may draw on a reserve into
-/// which the largest message fits. So one after the other is finished, and goes: there is no
-/// deadlock as long as finished messages do. What has come whole doesn't wait behind them.
+/// where they are, and hold what they hold; some of them, first the one with least to come, may
+/// draw on a reserve in which all that is to come of them fits. So one after the other is finished,
+/// and goes: there is no deadlock as long as finished messages do. What has come whole doesn't wait
+/// behind them.
 /// thread   one shard
 class message_budget {
   public:
@@ -106,7 +108,8 @@ class message_budget {
     bool take_now(message_charge& held, bool whole) noexcept;
     void take(message_charge& held, std::size_t message_charge::* share, part& from) noexcept;
     void serve() noexcept;
-    void appoint_finisher() noexcept;
+    void appoint_finishers() noexcept;
+    void appoint(message_charge& waiter) noexcept;
     void grant(line& of, message_charge& waiter) noexcept;
     void leave(message_charge& leaving) noexcept;
 
@@ -115,8 +118,8 @@ class message_budget {
     part _whole;
     part _finish;
     line _growing;
-    line _come;                           // whole
-    message_charge* _finisher = nullptr;  // whom _finish is for, until it goes
+    line _come;                // whole
+    std::size_t _claimed = 0;  // of _finish, by finishers, each until it goes
     message_budget_counters _counters;
     std::vector<metrics::registration> _metrics;
 };

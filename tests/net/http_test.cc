@@ -6,6 +6,7 @@
 
 #include <weir/core/sleep.hh>
 #include <weir/core/when.hh>
+#include <weir/io/sim/memory.hh>
 #include <weir/net/http.hh>
 
 namespace weir::net::test {
@@ -443,6 +444,35 @@ TEST_SUITE("net/http") {
                 CHECK(tested.budget().bytes_used() == 0);
             },
             1, 3);
+    }
+
+    TEST_CASE("an idle connection keeps nothing of the large bodies that it brought") {
+        on_simulator([](host&) -> future<> {
+            http_server tested;
+            tested.route("/", [](const http_request& request) {
+                CHECK(request.body.size() == 1'000'000);
+                return make_ready_future<http_response>(http_response{.body = "thanks"});
+            });
+            co_await tested.start(address::loopback(0));
+            auto client = co_await connection::connect(tested.where());
+            const std::string chunk(1'000'000, 'c');
+            const std::size_t before = io::sim::memory::current()->bytes;
+            for (int i = 0; i < 2; ++i) {
+                co_await client->send(
+                    bytes_of("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+                             "f4240\r\n"));
+                co_await client->send(bytes_of(chunk));
+                co_await client->send(bytes_of("\r\n0\r\n\r\n"));
+                std::string answer;
+                while (!answer.ends_with("thanks")) {
+                    answer += text_of((co_await client->receive()).bytes());
+                }
+            }
+            co_await sleep_for(10ms);
+            CHECK(io::sim::memory::current()->bytes < before + 500'000);
+            co_await client->close();
+            co_await tested.stop();
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <deque>
+#include <algorithm>
+#include <vector>
 
 #include <doctest/doctest.h>
 #include <net/both.hh>
@@ -65,13 +66,13 @@ TEST_SUITE("net/message_budget") {
     TEST_CASE("the one with least to come is finished first, then the next") {
         on_simulator([](host&) -> future<> {
             message_budget budget(small);
-            // 500 for anybody: one holds 100 of them, two hold 200 each and want more.
+            // 500 are for anybody, and three hold them.
             message_charge other, far, near;
-            co_await budget.charge(other, 100, 100, false);
-            co_await budget.charge(far, 200, 400, false);
+            co_await budget.charge(other, 250, 250, false);
+            co_await budget.charge(far, 50, 400, false);
             co_await budget.charge(near, 200, 300, false);
             message_charge finisher;
-            co_await budget.charge(finisher, 50, 50, false);
+            co_await budget.charge(finisher, 150, 150, false);
             auto of_far = budget.charge(far, 400, 400, false);
             auto of_near = budget.charge(near, 300, 300, false);
             CHECK((!of_far.available() && !of_near.available()));
@@ -81,6 +82,30 @@ TEST_SUITE("net/message_budget") {
             CHECK(of_far.available());
             co_await std::move(of_far);
             co_await std::move(of_near);
+        });
+    }
+
+    TEST_CASE("as many are finished at once as can be with all that is to come of them") {
+        on_simulator([](host&) -> future<> {
+            message_budget budget(small);
+            message_charge all;
+            co_await budget.charge(all, 400, 400, false);
+            std::vector<message_charge> several(4);
+            for (std::size_t i = 0; i < 4; ++i) {
+                co_await budget.charge(several[i], 25, 150, false);
+            }
+            std::vector<future<>> grown;
+            for (message_charge& each : several) {
+                grown.push_back(budget.charge(each, 75, 150, false));
+            }
+            // 125 are to come of each: three of them are 375 of 400.
+            CHECK(std::ranges::count_if(grown, &future<>::available) == 3);
+            co_await budget.charge(several[0], 150, 150, false);
+            several[0].give_back();
+            for (future<>& each : grown) {
+                co_await std::move(each);
+            }
+            CHECK(budget.counters().finished == 4);
         });
     }
 
