@@ -35,6 +35,9 @@ struct texts {
     double idle_seconds = 600;
     double stop_grace_seconds = 5;
     double reopen_seconds = 30;
+    double mark_sync_seconds = 0.1;
+    double log_idle_seconds = 60;
+    double open_seconds = 0.2;
     unsigned shards = 0;
 };
 
@@ -162,6 +165,31 @@ void add_storage_limits(CLI::Option_group& limits, broker_options& broker, texts
                     "Memory for what is read from disk before a consumer asks, a shard; 0: none")
         ->capture_default_str();
     limits
+        .add_option("--mark-sync-bytes", broker.storage.log.mark_sync_bytes,
+                    "The device hears of what is acknowledged after so many bytes of a log,")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    limits
+        .add_option("--mark-sync-seconds", text.mark_sync_seconds,
+                    "or so long after the first of them")
+        ->capture_default_str()
+        ->check(CLI::Range(0.001, 3600.0));
+    limits
+        .add_option("--log-idle-seconds", text.log_idle_seconds,
+                    "A log without appends for so long is sealed and closed until the next")
+        ->capture_default_str()
+        ->check(CLI::Range(0.1, 1e9));
+    limits
+        .add_option("--open-logs-max", broker.storage.open_logs_max,
+                    "Logs open to append to, a shard; two descriptors each")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    limits
+        .add_option("--open-seconds", text.open_seconds,
+                    "A start waits so long for all logs; then they are served one by one")
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 1e6));
+    limits
         .add_option("--recoveries-at-once", broker.storage.recoveries_at_once,
                     "Logs that a start after a crash reads at the same time, a shard")
         ->capture_default_str()
@@ -260,6 +288,9 @@ void apply(command_line& line, const texts& text) {
     broker.frames.idle_max = seconds(text.idle_seconds);
     broker.server.stop_grace = seconds(text.stop_grace_seconds);
     broker.storage.reopen.wait_max = seconds(text.reopen_seconds);
+    broker.storage.log.mark_sync_wait_max = seconds(text.mark_sync_seconds);
+    broker.storage.log.idle_max = seconds(text.log_idle_seconds);
+    broker.open_wait_max = seconds(text.open_seconds);
     if (const auto level = log_level_of(text.log_level)) {
         line.run.host.logging.level = *level;
     } else {

@@ -72,6 +72,9 @@ void machine::run(const request_ref& asked, const op::open& what) {
         opened.direct = what.direct;
         opened.data_sync = what.data_sync;
         int result = refuses_descriptor();  // before anything is made or cut
+        if (result == 0 && what.direct && !_disk.options().has_direct) {
+            result = -EINVAL;
+        }
         result = result != 0 ? result : _disk.open(what.path, what, opened.file);
         asked->owner->answer(asked, result != 0 ? result : add(std::move(opened)));
     });
@@ -338,6 +341,10 @@ void machine::run(const request_ref& asked, const op::allocate& what) {
         return;
     }
     later(asked, _disk.options().buffered, 0, [this, asked, what, target = found->file] {
+        if (!_disk.options().has_allocate) {
+            asked->owner->answer(asked, -EOPNOTSUPP);
+            return;
+        }
         const std::int64_t room = _disk.room(*target, what.offset, what.length);
         if (room != static_cast<std::int64_t>(what.length)) {
             asked->owner->answer(asked, -ENOSPC);

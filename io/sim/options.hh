@@ -40,6 +40,8 @@ struct disk_options {
     std::uint64_t capacity = 0;            ///< bytes; 0: no limit
     std::uint32_t offset_alignment = 512;  ///< of O_DIRECT, offset and length: 512 or 4096
     std::uint32_t memory_alignment = 512;  ///< of O_DIRECT
+    bool has_direct = true;                ///< else opening with O_DIRECT fails with EINVAL
+    bool has_allocate = true;              ///< else fallocate fails with EOPNOTSUPP
     time_range read{microseconds(40), microseconds(200)};
     time_range buffered{microseconds(3), microseconds(40)};  ///< through the cache; names too
     time_range write{microseconds(40), microseconds(300)};   ///< O_DIRECT or data_sync

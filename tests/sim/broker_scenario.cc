@@ -73,6 +73,8 @@ class broker_run {
         // that.
         options.storage.reopen.wait_min = duration(random.between(1'000'000, 100'000'000));
         options.storage.reopen.wait_max = 1s;
+        log.mark_sync_wait_max = options.storage.reopen.wait_min;
+        log.idle_max = 4 * options.storage.reopen.wait_min;
         options.storage.recent_bytes = std::size_t{1 << 10} << random.below(8);
         options.storage.read_ahead_bytes = std::size_t{4 << 10} << random.below(8);
         log.unzeroed_commit_bytes = std::size_t{1 << 10} << random.below(8);

@@ -230,6 +230,9 @@ void broker::register_metrics() {
     gauge("weir_broker_logs_quarantined",
           "Partitions that are damaged or lost, and left as they are.",
           [this] { return _store ? static_cast<double>(_store->quarantined()) : 0.0; });
+    gauge("weir_broker_logs_open", "Partitions with a file open to append to.",
+          [this] { return _store ? static_cast<double>(_store->open_logs()) : 0.0; });
+    of_logs("weir_broker_log_rests", "Idle logs that were sealed and closed.", &log_metrics::rests);
     of_logs("weir_broker_mark_syncs", "Times that the device was told what is acknowledged.",
             &log_metrics::mark_syncs);
     of_logs("weir_broker_unsynced_mark_bytes", "Bytes acknowledged since it was told.",

@@ -6,6 +6,7 @@
 
 #include <broker/server/broker.hh>
 #include <broker/storage/data_directory.hh>
+#include <broker/storage/file_system.hh>
 #include <broker/storage/topics_file.hh>
 
 #include <weir/core/abort.hh>
@@ -117,6 +118,9 @@ future<> run_broker(host& on, broker_options options,
         std::max(options.storage.log.max_waiting_bytes, options.request_bytes * on.shard_count());
     data_directory data = co_await data_directory::open(options.data_directory, options.node_id);
     options.cluster_id = to_text(data.cluster());
+    const file_system_abilities has = co_await probe_file_system(options.data_directory);
+    options.storage.log.direct = options.storage.log.direct && has.direct;
+    options.storage.log.allocate = options.storage.log.allocate && has.allocate;
     sharded<broker> shards;
     std::optional<net::admin_server> admin;
     std::exception_ptr failure;

@@ -92,7 +92,7 @@ future<> active_segment::make_room(std::uint64_t bytes) {
     // A page more: whatever is behind the data was zeros on the device before, so that recovery can
     // tell a torn commit from a sector that the device spoilt.
     const std::uint64_t needed = page_ceiling(_end + bytes) + page_size;
-    const bool unzeroed = bytes >= _options.unzeroed_commit_bytes;
+    const bool unzeroed = _options.allocate && bytes >= _options.unzeroed_commit_bytes;
     _metrics.commits_delayed += _zeroed < needed && !unzeroed ? 1 : 0;
     while (_zeroed < needed) {
         if (!zeroing()) {
@@ -140,7 +140,9 @@ std::uint64_t active_segment::zero_limit() const noexcept {
 future<> active_segment::zero_ahead(std::uint64_t until) {
     const std::uint64_t from = page_ceiling(std::max(_zeroed, _end));
     io::file file = co_await open_segment_file(_file.path(), _options, io::op::access::write);
-    co_await file.allocate(_zeroed, until - _zeroed);
+    if (_options.allocate) {
+        co_await file.allocate(_zeroed, until - _zeroed);
+    }
     for (std::uint64_t at = from; at < until;) {
         std::vector<iovec> blocks;
         std::uint64_t length = 0;

@@ -301,6 +301,7 @@ void log::publish(commit& durable) {
         into.index.add(*batch, position);
         position += batch->bytes().size();
     }
+    _last_commit = this_shard().now();
     into.size = std::max(into.size, position);
     into.next_offset = std::max(into.next_offset, durable.next_offset);
     _end_offset = into.next_offset;

@@ -137,6 +137,19 @@ class log {
 
     /// Whether a failed write or sync has stopped it: reads go on, appends fail.
     bool stopped() const noexcept { return _failure != nullptr; }
+    /// Whether a file is open to append to.
+    bool active() const noexcept { return _active != nullptr; }
+    /// Whether rest() would have something to do: it is active, and nothing is on its way.
+    bool can_rest() const noexcept {
+        return _active != nullptr && !_committing && !_mark_syncing && !stopped() && !_closed;
+    }
+    /// When it took its last append, or was opened.
+    instant last_commit() const noexcept { return _last_commit; }
+    /// Seals and closes what can_rest(). Appends that come meanwhile wait for it, and open it
+    /// again.
+    future<> rest();
+    /// Closes the files that only reads need, if there was no read since the last call.
+    void close_idle_reads() noexcept;
     /// Ends a stop: cuts or rewrites, and syncs, what was not acknowledged, as at a start.
     future<> reopen();
     /// Waits for what was appended, seals the last segment and closes the files. Once.
@@ -194,6 +207,7 @@ class log {
     future<> roll();
     future<> seal_in_background(segment& old, std::unique_ptr<active_segment> file);
     future<> end_background_work();
+    future<> seal_active(gate::holder inside);
 
     // log_marks.cc: the mark of what is acknowledged.
     marked_end whole_end() const noexcept;
@@ -245,6 +259,8 @@ class log {
 
     segment_list _segments;
     std::unique_ptr<active_segment> _active;  // of _segments.back(); null while that is sealed
+    instant _last_commit{};
+    std::uint64_t _reads_seen = 0;  // by close_idle_reads()
     bool _roll_due = false;  // until it succeeds: the new file may exist, and bear this end's name
     future<> _sealing;       // of the segment before; empty when there is none
     std::vector<read_file> _read_files;  // the latest used last

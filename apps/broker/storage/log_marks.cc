@@ -72,7 +72,7 @@ future<> log::sync_mark_in_time(gate::holder inside) {
         co_return;
     }
     _mark_waits = false;
-    if (!_mark_syncing && _metrics.unsynced_mark_bytes > 0) {
+    if (_mark && !_mark_syncing && _metrics.unsynced_mark_bytes > 0) {
         co_await sync_mark(std::move(inside));
     }
 }

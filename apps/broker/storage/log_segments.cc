@@ -119,6 +119,31 @@ future<> log::seal_in_background(segment& old, std::unique_ptr<active_segment> f
                      {{"cause", failure}});
 }
 
+future<> log::rest() {
+    WEIR_ASSERT(can_rest());
+    return seal_active(_background->hold());
+}
+
+future<> log::seal_active(gate::holder) {
+    _committing = true;     // what is appended waits in line
+    co_await close_mark();  // first: no sync of it begins from here on
+    if (_sealing.valid()) {
+        co_await std::exchange(_sealing, {});
+    }
+    ++_metrics.rests;
+    co_await seal_in_background(*_segments.back(), std::exchange(_active, nullptr));
+    _committing = false;
+    if (!_pending.empty()) {
+        start_committing();
+    }
+}
+
+void log::close_idle_reads() noexcept {
+    if (std::exchange(_reads_seen, _metrics.reads_from_disk) == _metrics.reads_from_disk) {
+        _read_files.clear();
+    }
+}
+
 future<> log::end_background_work() {
     _end_of_waits->request();
     co_await _background->close();

@@ -24,6 +24,7 @@ void log_options::check() const {
     require(max_commit_bytes <= max_waiting_bytes, "max_waiting_bytes: at least max_commit_bytes");
     require(max_read_bytes >= 4096, "max_read_bytes: at least 4 KiB");
     require(max_followed_readers > 0, "max_followed_readers: above 0");
+    require(idle_max > duration(0), "idle_max: above 0");
     require(mark_sync_bytes > 0 && mark_sync_wait_max > duration(0),
             "mark_sync_bytes, mark_sync_wait_max: above 0");
     require(index_interval_bytes > 0 && max_index_entries >= 2,
@@ -43,6 +44,7 @@ log_metrics& log_metrics::operator+=(const log_metrics& other) noexcept {
     zeroed_bytes += other.zeroed_bytes;
     rolls += other.rolls;
     seals_failed += other.seals_failed;
+    rests += other.rests;
     stops += other.stops;
     reopens += other.reopens;
     reopens_failed += other.reopens_failed;

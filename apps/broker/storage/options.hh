@@ -37,6 +37,11 @@ struct log_options {
     std::size_t max_index_entries = 4096;
     /// O_DIRECT. Off only for file systems that have none: then the page cache may hide errors.
     bool direct = true;
+    /// fallocate. Off only where there is none: then space comes with the zeros that are written.
+    bool allocate = true;
+    /// A log that took no append for so long is sealed and closed: it holds no descriptor, and the
+    /// next start reads one page of it. The next append opens it again.
+    duration idle_max = std::chrono::seconds(60);
     /// For devices that may spoil all of a page that is being written when the power goes: what is
     /// acknowledged in the tail page is copied to a side file before the page is written again.
     /// Without it a device must leave each logical sector old or new.
@@ -69,6 +74,7 @@ struct log_metrics {
     std::uint64_t zeroed_bytes = 0;
     std::uint64_t rolls = 0;
     std::uint64_t seals_failed = 0;  ///< the next start walks such a segment
+    std::uint64_t rests = 0;         ///< logs that were idle, sealed and closed
     std::uint64_t stops = 0;         ///< failed writes and syncs
     std::uint64_t reopens = 0;       ///< ends of a stop
     std::uint64_t reopens_failed = 0;

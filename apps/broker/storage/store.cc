@@ -18,6 +18,8 @@ namespace {
 
 constexpr duration retry_min = std::chrono::milliseconds(100);
 constexpr duration retry_max = std::chrono::seconds(10);
+constexpr duration shortest_look = std::chrono::milliseconds(10);
+constexpr duration longest_look = std::chrono::seconds(1);
 
 /// Whether a log that can't be opened will not become whole by waiting.
 bool is_lasting(const error& failure) noexcept {
@@ -48,7 +50,56 @@ future<std::unique_ptr<store>> store::open(std::string directory, store_options 
     for (std::size_t i = 0; i < options.recoveries_at_once && i < partitions.size(); ++i) {
         opened->open_in_turn(opened->_openings.hold()).ignore();
     }
+    opened->look_for_idle_logs(opened->_openings.hold()).ignore();
     co_return opened;
+}
+
+/// Never fails: a log that can't be sealed is walked by the next start.
+future<> store::look_for_idle_logs(gate::holder) {
+    const duration period =
+        std::clamp<duration>(_options.log.idle_max / 4, shortest_look, longest_look);
+    while (!_closing.requested()) {
+        try {
+            co_await sleep_for(period, _closing);
+            for (log* const each : idle_logs()) {
+                if (each->can_rest() && !_closing.requested()) {
+                    co_await each->rest();
+                }
+            }
+            for (const auto& each : _logs) {
+                each.second->close_idle_reads();
+            }
+        } catch (const std::exception&) {
+            // The store closes, or there is no memory now.
+        }
+    }
+}
+
+/// Those that took no append for a time, and of too many those that were idle longest.
+std::vector<log*> store::idle_logs() const {
+    std::vector<log*> open;
+    for (const auto& each : _logs) {
+        if (each.second->can_rest()) {
+            open.push_back(each.second.get());
+        }
+    }
+    std::sort(open.begin(), open.end(), [](const log* one, const log* other) {
+        return one->last_commit() < other->last_commit();
+    });
+    const std::size_t all = open_logs();
+    const std::size_t too_many =
+        all > _options.open_logs_max ? std::min(all - _options.open_logs_max, open.size()) : 0;
+    const instant idle_since = this_shard().now() - _options.log.idle_max;
+    const auto first_busy =
+        std::find_if(open.begin() + static_cast<std::ptrdiff_t>(too_many), open.end(),
+                     [idle_since](const log* each) { return each->last_commit() > idle_since; });
+    open.erase(first_busy, open.end());
+    return open;
+}
+
+std::size_t store::open_logs() const noexcept {
+    return static_cast<std::size_t>(std::count_if(
+        _logs.begin(), _logs.end(), [](const auto& each) { return each.second->active(); }));
 }
 
 /// Never fails.
@@ -92,8 +143,8 @@ future<> store::open_one(topic_partition which) {
                 co_return;
             }
             failure = e.what();
-        } catch (const std::bad_alloc&) {
-            failure = "no memory";
+        } catch (const std::exception& e) {
+            failure = e.what();  // std::bad_alloc
         }
         try {
             if (!_closing.requested()) {

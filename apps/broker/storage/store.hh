@@ -28,6 +28,9 @@ struct store_options {
     /// Logs that tell the device of their marks at the same time: the flushes of many logs must
     /// not keep those who wait for an acknowledgement waiting.
     std::size_t mark_syncs_at_once = 2;
+    /// Logs that may be open to append to; of more, those that were idle longest are closed. Each
+    /// has two descriptors.
+    std::size_t open_logs_max = 1'000;
     /// Partitions that this shard may hold.
     std::size_t max_partitions = 10'000;
 };
@@ -66,6 +69,8 @@ class store {
     /// All that are ready, in order.
     std::vector<topic_partition> partitions() const;
     std::size_t opening() const noexcept;
+    /// Logs that have a file open to append to.
+    std::size_t open_logs() const noexcept;
     std::size_t quarantined() const noexcept { return _quarantined.size(); }
 
     /// The counters of all logs, added up.
@@ -91,6 +96,8 @@ class store {
     future<> open_in_turn(gate::holder inside);
     topic_partition take_next();
     future<> open_one(topic_partition which);
+    future<> look_for_idle_logs(gate::holder inside);
+    std::vector<log*> idle_logs() const;
     void quarantine(const topic_partition& which, const char* why);
     void tell_opened() noexcept;
     future<log*> make(topic_partition which);

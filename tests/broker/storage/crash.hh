@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include <broker/storage/names.hh>
 #include <fmt/format.h>
 
 #include "bed.hh"
@@ -23,6 +24,7 @@ struct crash_statistics {
     std::uint64_t reopened = 0;
     std::uint64_t full_disks = 0;
     std::uint64_t restored_tails = 0;
+    std::uint64_t spoilt = 0;
     std::uint64_t refusals = 0;  ///< starts that found damage, where that is allowed
 
     crash_statistics& operator+=(const crash_statistics& other) {
@@ -34,6 +36,7 @@ struct crash_statistics {
         reopened += other.reopened;
         full_disks += other.full_disks;
         restored_tails += other.restored_tails;
+        spoilt += other.spoilt;
         refusals += other.refusals;
         return *this;
     }
@@ -43,6 +46,7 @@ struct crash_statistics {
 struct crash_settings {
     bool tail_copy = false;
     bool may_refuse = false;  ///< a start that finds damage ends the run, and breaks no promise
+    bool spoil = false;       ///< at each kill a byte of an acknowledged batch is; with may_refuse
 };
 
 /// Appends to one log and ends its host again and again, at random moments; outside the host it
@@ -57,7 +61,7 @@ class crash_run {
         _options.segment_bytes = 24 << 10;
         // All commits, some, or none go to space that is not zeroed.
         _options.unzeroed_commit_bytes = std::size_t{1} << (seed % 3 * 12);
-        if (settings.may_refuse) {
+        if (settings.may_refuse && !settings.spoil) {
             _options.unzeroed_commit_bytes = log_options().unzeroed_commit_bytes;
         }
         _options.tail_copy = settings.tail_copy;
@@ -75,9 +79,13 @@ class crash_run {
                 last ? std::chrono::hours(1) : duration(_on.world.random().below(40'000'000));
             _on.world.run_until([&] { return !_on.host.running(); }, how_long);
             if (_on.host.running()) {
-                const bool cut = _on.world.random().below(3) != 0;
+                // A cut may take the newest marks, and then a spoilt batch may pass for torn.
+                const bool cut = !_settings.spoil && _on.world.random().below(3) != 0;
                 ++(cut ? statistics.power_cuts : statistics.kills);
                 cut ? _on.world.power_cut(_on.host) : _on.world.kill(_on.host);
+                if (!cut && _settings.spoil) {
+                    spoil_acknowledged();
+                }
             } else if (_settings.may_refuse &&
                        _on.host.failure().find("damaged") != std::string::npos) {
                 ++statistics.refusals;
@@ -101,6 +109,35 @@ class crash_run {
         return options;
     }
     bool faulty() { return _on.world.faults().active(); }
+
+    /// A byte of the device that nobody wrote changes.
+    void spoil_acknowledged() {
+        std::vector<std::string> names;
+        _on.host.disk().list("/data/t-0", names);
+        std::int64_t newest = -1;
+        for (const std::string& name : names) {
+            newest = std::max(newest, segment_of_file(name, log_suffix).value_or(-1));
+        }
+        if (newest < 0) {
+            return;
+        }
+        const std::string path = segment_path("/data/t-0", newest, log_suffix);
+        const std::vector<std::byte> bytes = _on.host.disk().bytes(path);
+        std::vector<std::size_t> acknowledged;
+        protocol::batch_walk walk(bytes);
+        while (const auto batch = walk.next()) {
+            if (batch->next_offset() > _promised_end) {
+                break;
+            }
+            acknowledged.push_back(batch->bytes().data() - bytes.data());
+        }
+        if (!acknowledged.empty()) {
+            const std::size_t at = acknowledged[_on.world.random().below(acknowledged.size())] + 70;
+            const std::byte spoilt = bytes[at] ^ std::byte{1};
+            _on.host.disk().corrupt(path, at, {&spoilt, 1});
+            ++statistics.spoilt;
+        }
+    }
 
     void broken(const std::string& what) {
         const outside world;

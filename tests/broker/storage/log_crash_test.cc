@@ -60,6 +60,31 @@ TEST_SUITE("broker/storage/crash") {
         return std::nullopt;
     }
 
+    TEST_CASE("a byte of an acknowledged batch that is spoilt at a kill costs no other batch") {
+        crash_statistics all;
+        for (std::uint64_t seed = 2000; seed < 2150; ++seed) {
+            crash_run run(seed, {}, io::sim::fault_plan::none(),
+                          {.may_refuse = true, .spoil = true});
+            const auto broken = run.rounds(6);
+            INFO("seed ", seed);
+            REQUIRE(broken.value_or("") == "");
+            all += run.statistics;
+        }
+        MESSAGE("spoilt ", all.spoilt, ", refused ", all.refusals);
+        CHECK(all.spoilt > 50);
+        CHECK(all.refusals > all.spoilt / 2);
+    }
+    TEST_CASE("a cut of acknowledged batches is found within 20 seeds") {
+        std::optional<std::string> broken;
+        std::uint64_t seed = 0;
+        while (!broken && ++seed <= 20) {
+            crash_run run(seed, {"cut-of-acknowledged"}, io::sim::fault_plan::none(),
+                          {.may_refuse = true, .spoil = true});
+            broken = run.rounds(6);
+        }
+        MESSAGE("cut-of-acknowledged: seed ", seed, ": ", broken.value_or("not found"));
+        CHECK(broken);
+    }
     TEST_CASE("an acknowledgement before the write is found within 20 seeds") {
         CHECK(first_seed_that_finds("acknowledge-early", 20));
     }
