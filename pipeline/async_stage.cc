@@ -21,6 +21,10 @@ stage::progress async_stage::step() {
     if (looks_around()) {
         _out.reclaim();  // and so sees who has left
     }
+    if (aborted() && !_failed) {
+        _failed = true;
+        _failure = aborted();
+    }
     const bool settled = settle();
     const bool begun = wanted() && begin();
     if (settled || begun) {
@@ -104,6 +108,7 @@ bool async_stage::settle() {
     }
     if (_oldest < _next && at(_oldest).failed && !_failed) {
         _failed = true;
+        ++_counters.failures;
         _failure = at(_oldest).failure;
         return true;
     }
@@ -118,11 +123,20 @@ const slot_lane* async_stage::place(std::size_t ticket) noexcept {
 void async_stage::completed(std::size_t ticket, std::exception_ptr fail) noexcept {
     flight& ended = at(ticket);
     --_pending;
+    if (over()) [[unlikely]] {
+        // It was disowned: nobody will see its result.
+        if (!fail) {
+            _out.drop(_ordered ? ticket - _oldest : _stored);
+        }
+        deserted();
+        return;
+    }
     if (fail) {
         ended.failed = true;
         ended.failure = std::move(fail);
         if (!_ordered && !_failed) {
             _failed = true;
+            ++_counters.failures;
             _failure = ended.failure;
         }
     } else {

@@ -135,6 +135,8 @@ class byte_writer {
     /// parts    at most byte_parts_max; they and their bytes are borrowed until it is settled
     /// fails    weir::error
     virtual future<> write(std::span<const iovec> parts) = 0;
+    /// A write that is under way should end soon, however it ends.
+    virtual void stop() noexcept {}
     /// No write is under way.
     virtual future<> close() = 0;
 };
@@ -169,6 +171,7 @@ class gathering {
     bool add(std::string_view text, bool newline);
     void begin();
     future<> wait();
+    void stop() noexcept { _to->stop(); }
     future<> close();
 
   private:
@@ -196,6 +199,7 @@ class direct_writing {
     void add(std::string_view text) noexcept;
     void begin();
     future<> wait();
+    void stop() noexcept { _to->stop(); }
     future<> close();
 
   private:
@@ -219,6 +223,7 @@ class line_sink final : public sink {
         return taken;
     }
     future<> wait() override { return _to.wait(); }
+    void stop() noexcept override { _to.stop(); }
     future<> close() override { return _to.close(); }
 
   private:
@@ -242,6 +247,7 @@ class block_sink final : public sink {
         return written;
     }
     future<> wait() override { return _to.wait(); }
+    void stop() noexcept override { _to.stop(); }
     future<> close() override { return _to.close(); }
 
   private:

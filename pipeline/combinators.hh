@@ -148,6 +148,13 @@ struct filter_word {
     }
 };
 
+/// What a function that may take an abort_source returns.
+template <typename A, typename Function>
+struct begun : std::invoke_result<Function&, ref<A>> {};
+template <typename A, typename Function>
+    requires std::is_invocable_v<Function&, ref<A>, abort_source&>
+struct begun<A, Function> : std::invoke_result<Function&, ref<A>, abort_source&> {};
+
 template <typename Function, bool Ordered>
 struct async_word {
     std::size_t window;
@@ -156,8 +163,10 @@ struct async_word {
 
     template <typename A>
     auto of() const {
-        static_assert(check_takes<A, Function>());
-        using F = std::invoke_result_t<Function&, ref<A>>;
+        if constexpr (!std::is_invocable_v<Function&, ref<A>, abort_source&>) {
+            static_assert(check_takes<A, Function>());
+        }
+        using F = typename begun<A, Function>::type;
         static_assert(weir::detail::is_future<F>::value,
                       "the function of a map_async returns a future");
         static_assert(!std::is_same_v<F, future<>>,
@@ -306,6 +315,8 @@ inline auto window(std::size_t size) {
 
 /// What the futures of `function` give, in the order of the elements, with up to `window` of them
 /// under way, and no more than the rings have room for.
+/// function  of an element, and if it wants one of an abort_source& by which deployment::abort()
+///          tells it to end
 /// window   1..max_batch
 /// fails    weir::error malformed if window is none of those
 template <typename Function>

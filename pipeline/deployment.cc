@@ -8,6 +8,7 @@
 #include <weir/core/host.hh>
 #include <weir/core/mesh.hh>
 #include <weir/core/when.hh>
+#include <weir/pipeline/stage_series.hh>
 
 namespace weir::pipeline {
 
@@ -77,6 +78,13 @@ class deployment::part final : bell_listener {
             _stages[each.reader]->add_leaf(*each.reading);
         }
         this_shard().port().listen(*this);
+        if (!_plan.options.name.empty()) {
+            for_own([&](unsigned index, const stage_plan&) {
+                if (index < _plan.options.series_stages_max) {
+                    _series.emplace_back(_plan.options.name, *_stages[index]);
+                }
+            });
+        }
     }
     /// Once: what is called again, after some parts were started, starts only the others.
     void start() {
@@ -101,7 +109,21 @@ class deployment::part final : bell_listener {
         co_await _stages.back()->until_ended();
         co_return _stages.back()->failure();
     }
-    void free_rings() { _rings.clear(); }
+    void free_rings() {
+        _series.clear();
+        _rings.clear();
+    }
+    void abort(const std::exception_ptr& reason) noexcept {
+        for_each_stage([&](stage& each) { each.abort(reason, _plan.options.abort_grace); });
+    }
+    future<> until_deserted() {
+        _series.clear();
+        for (const auto& each : _stages) {
+            if (each) {
+                co_await each->until_deserted();
+            }
+        }
+    }
 
     stage& at(unsigned index) noexcept { return *_stages[index]; }
 
@@ -237,12 +259,11 @@ class deployment::part final : bell_listener {
     std::vector<leaf> _leaves;
     std::vector<std::unique_ptr<output>> _rings;  // by stage; go before the stages' gates
     std::vector<std::unique_ptr<stage>> _stages;  // by stage
+    std::vector<stage_series> _series;            // of ours; go before the stages and the rings
 };
 
-deployment::deployment(plan laid)
-    : _plan(std::make_unique<const plan>(std::move(laid))),
-      _parts(this_host().shard_count()),
-      _rings(_plan->stages.size()) {}
+deployment::deployment(std::shared_ptr<const plan> laid)
+    : _plan(std::move(laid)), _parts(this_host().shard_count()), _rings(_plan->stages.size()) {}
 
 deployment::~deployment() {
     WEIR_ASSERT(std::ranges::none_of(_parts, [](const auto& each) { return each != nullptr; }));
@@ -303,13 +324,36 @@ future<> deployment::start() {
 }
 
 future<> deployment::join() {
+    if (_joined) {
+        if (_failure) {
+            std::rethrow_exception(_failure);
+        }
+        co_return;
+    }
+    WEIR_ASSERT(!std::exchange(_joining, true) && "join() is under way");
     co_await insist(&deployment::until_ended);
     co_await _samplers.close();
-    co_await insist(&deployment::take_apart);
+    if (std::ranges::any_of(_at_end, [](const auto& each) { return each.counted.disowned != 0; })) {
+        std::unique_ptr<deployment> remains(new deployment(_plan));
+        std::swap(remains->_parts, _parts);
+        bury(std::move(remains)).ignore();
+    } else {
+        co_await insist(&deployment::take_apart);
+    }
     _joined = true;
     if (_failure) {
-        std::rethrow_exception(std::move(_failure));
+        std::rethrow_exception(_failure);
     }
+}
+
+// Whoever waits for what was disowned has the parts, and so all that it may look at.
+future<> deployment::bury(std::unique_ptr<deployment> remains) {
+    co_await remains->insist(&deployment::until_deserted);
+    co_await remains->insist(&deployment::take_apart);
+}
+
+future<> deployment::until_deserted() {
+    return on_parts([](part& each) { return each.until_deserted(); });
 }
 
 future<> deployment::until_ended() {
@@ -347,6 +391,16 @@ future<> deployment::with_source(Fn fn) {
 future<> deployment::stop() {
     return with_source([](stage& from) { from.stop(); });
 }
+future<> deployment::abort(std::exception_ptr reason) {
+    if (_samplers.closed()) {
+        co_return;
+    }
+    const gate::holder inside = _samplers.hold();  // join() frees nothing meanwhile
+    if (!reason) {
+        reason = std::make_exception_ptr(error("run", "pipeline", errc::aborted));
+    }
+    co_await on_parts([reason](part& each) { each.abort(reason); });
+}
 future<> deployment::pause() {
     return with_source([](stage& from) { from.pause(); });
 }
@@ -373,7 +427,7 @@ future<std::unique_ptr<deployment>> deploy(program what, deploy_options options)
     options.group = options.group.value_or(this_shard().context().group);
     plan laid = lay_out(std::move(what), std::move(options), this_host().shard_count());
     laid.cpus = this_host().options().cpus;
-    std::unique_ptr<deployment> made(new deployment(std::move(laid)));
+    std::unique_ptr<deployment> made(new deployment(std::make_shared<const plan>(std::move(laid))));
     std::exception_ptr failure;
     try {
         co_await made->build();

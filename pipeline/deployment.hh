@@ -43,13 +43,22 @@ class deployment {
 
     /// Waits for the end of every stage and frees all rings. What it needs memory for it tries
     /// again until there is some, so that it ends even where the pipeline ran out of it.
-    /// fails    as the element that comes first of those that failed, or as the sink did
+    /// fails    as the element that comes first of those that failed, or as the sink did; called
+    ///          again after it, as before
     future<> join();
     /// Whether join() has seen the end of every stage, even if it failed.
     bool joined() const noexcept { return _joined; }
     /// The source gives no more; what it gave still comes out.
     /// fails    std::bad_alloc, as pause() and resume() may: nothing was done
     future<> stop();
+    /// Ends every stage now, with what is in their rings: join() fails with `reason`, unless the
+    /// sink has ended before. Sources, sinks and functions of futures that take an abort_source are
+    /// told, and waited for; what has not ended after deploy_options::abort_grace is disowned. It
+    /// is counted (stage_counters::disowned), its result is dropped, and its element, all rings and
+    /// the functions stay until it has ended, after join().
+    /// reason   null: an error of errc::aborted
+    /// fails    std::bad_alloc: perhaps not all stages have heard; call it again
+    future<> abort(std::exception_ptr reason = nullptr);
     /// The source gives nothing until resume(); what it gave still comes out.
     future<> pause();
     future<> resume();
@@ -67,11 +76,13 @@ class deployment {
     friend future<std::unique_ptr<deployment>> deploy(program what, deploy_options options);
     class part;
 
-    explicit deployment(plan laid);
+    explicit deployment(std::shared_ptr<const plan> laid);
     future<> build();
     future<> start();
     future<> until_ended();
     future<> take_apart();
+    future<> until_deserted();
+    static future<> bury(std::unique_ptr<deployment> remains);
     future<> insist(future<> (deployment::*step)());
     future<std::vector<stage_sample>> ask_parts(std::size_t elements);
     template <typename Fn>
@@ -79,12 +90,13 @@ class deployment {
     template <typename Fn>
     future<> with_source(Fn fn);
 
-    std::unique_ptr<const plan> _plan;
+    std::shared_ptr<const plan> _plan;
     std::vector<std::unique_ptr<part>> _parts;  // by shard; null where there are no stages
     std::vector<output*> _rings;                // by stage; null for the sink
     gate _samplers;                             // closed once the end was sampled
     std::vector<stage_sample> _at_end;          // then
     std::exception_ptr _failure;                // of the sink, once that was looked at
+    bool _joining = false;
     bool _joined = false;
 };
 

@@ -2,84 +2,38 @@
 #include <weir/pipeline/descriptors.hh>
 
 #include <algorithm>
-#include <cerrno>
 
+#include <weir/core/abort.hh>
 #include <weir/core/coroutine.hh>
-#include <weir/core/error.hh>
-#include <weir/core/sleep.hh>
-#include <weir/io/submit.hh>
+#include <weir/core/when.hh>
+#include <weir/io/descriptor.hh>
 
 namespace weir::pipeline {
 
 namespace {
 
-using namespace std::chrono_literals;
-
-/// Who shares a terminal or pipe with us may have set it to O_NONBLOCK, which is ours then, too:
-/// it says EAGAIN instead of waiting, and all that is left is to ask again.
-constexpr duration ask_again = 1ms;
-
-/// One operation at a time that can be cancelled.
-class stream_operation final : public io::operation {
-  public:
-    stream_operation() : operation(io::op::nop{}) {}
-
-    future<std::int32_t> start(io::any_op asked) {
-        what = asked;
-        _result = {};
-        future<std::int32_t> result = _result.get_future();
-        io::this_backend().start(*this);
-        return result;
-    }
-    void cancel() noexcept {
-        if (_result.open()) {
-            io::this_backend().cancel(*this);
-        }
-    }
-    void complete(const io::completion& outcome) noexcept override {
-        _result.set_value(outcome.result);
-    }
-
-  private:
-    promise<std::int32_t> _result;
-};
-
 class reader final : public byte_reader {
   public:
-    reader(int fd, descriptor_options options) : _fd(fd), _options(std::move(options)) {}
+    reader(int fd, descriptor_options options)
+        : _from(fd, options.name), _options(std::move(options)) {}
 
     future<buffer> read() override {
         buffer memory = std::exchange(_spare, {});
         if (memory.empty()) {
             memory = buffer::allocate(_options.buffer_bytes);
         }
-        while (!_stop.requested()) {
-            const std::span<std::byte> into = memory.writable();
-            const std::int32_t result = co_await _operation.start(
-                io::op::read_stream{_fd, into.data(), static_cast<std::uint32_t>(into.size())});
-            if (result == -EAGAIN) {
-                co_await pause();
-            } else if (result < 0 && result != -EINTR) {
-                throw error::from_errno("read", _options.name, -result);
-            } else if (result >= 0) {
-                co_return fitting(std::move(memory), static_cast<std::size_t>(result));
-            }
+        future<std::size_t> next = _from.read(memory.writable(), &_stop);
+        co_await settled(next);
+        if (next.failed() && _stop.requested()) {
+            std::move(next).ignore();
+            co_return buffer();
         }
-        co_return buffer();
+        co_return fitting(std::move(memory), next.take());
     }
-    void stop() noexcept override {
-        _stop.request();
-        _operation.cancel();
-    }
+    void stop() noexcept override { _stop.request(); }
     future<> close() override { return make_ready_future(); }
 
   private:
-    future<> pause() {
-        co_await sleep_for(ask_again, _stop).then_wrapped([](future<> ended) {
-            std::move(ended).ignore();
-        });
-    }
-
     /// A line typed at a terminal must not hold the memory of thousands.
     buffer fitting(buffer memory, std::size_t size) {
         if (size < memory.size() / 4) {
@@ -91,46 +45,27 @@ class reader final : public byte_reader {
         return memory;
     }
 
-    const int _fd;
+    io::descriptor _from;
     const descriptor_options _options;
-    stream_operation _operation;
     abort_source _stop;
     buffer _spare;
 };
 
 class writer final : public byte_writer {
   public:
-    writer(int fd, std::string name) : _fd(fd), _name(std::move(name)) {}
+    writer(int fd, std::string name) : _to(fd, std::move(name)) {}
 
     future<> write(std::span<const iovec> parts) override {
         iovec left[byte_parts_max];
-        std::size_t count = parts.size();
         std::ranges::copy(parts, left);
-        iovec* first = left;
-        while (count != 0) {
-            const std::int32_t result = co_await _operation.start(
-                io::op::write_stream{_fd, first, static_cast<std::uint32_t>(count)});
-            if (result == -EAGAIN) {
-                co_await sleep_for(ask_again);
-            } else if (result < 0 && result != -EINTR) {
-                throw error::from_errno("write", _name, -result);
-            }
-            auto written = static_cast<std::size_t>(std::max(result, 0));
-            for (; count != 0 && written >= first->iov_len; ++first, --count) {
-                written -= first->iov_len;
-            }
-            if (count != 0) {
-                first->iov_base = static_cast<std::byte*>(first->iov_base) + written;
-                first->iov_len -= written;
-            }
-        }
+        co_await _to.write(std::span(left, parts.size()), &_stop);
     }
+    void stop() noexcept override { _stop.request(); }
     future<> close() override { return make_ready_future(); }
 
   private:
-    const int _fd;
-    const std::string _name;
-    stream_operation _operation;
+    io::descriptor _to;
+    abort_source _stop;
 };
 
 }  // namespace

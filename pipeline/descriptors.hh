@@ -30,8 +30,8 @@ source_of<line> descriptor_lines(int fd, descriptor_options options = {});
 inline source_of<block> stdin_blocks() {
     return descriptor_blocks(STDIN_FILENO, {.name = "stdin"});
 }
-inline source_of<line> stdin_lines() {
-    return descriptor_lines(STDIN_FILENO, {.name = "stdin"});
+inline source_of<line> stdin_lines(line_options lines = {}) {
+    return descriptor_lines(STDIN_FILENO, {.name = "stdin", .lines = lines});
 }
 
 /// Writes elements, which are text, as lines. Once nobody reads the descriptor any more (EPIPE),

@@ -3,7 +3,9 @@
 
 #include <optional>
 
+#include <weir/core/abort.hh>
 #include <weir/core/coroutine.hh>
+#include <weir/core/when.hh>
 
 namespace weir::pipeline {
 
@@ -20,6 +22,12 @@ class file_reader final : public byte_reader {
         }
         return begin();
     }
+    void stop() noexcept override {
+        _stop.request();
+        if (_stream) {
+            _stream->stop();
+        }
+    }
     future<> close() override {
         if (_stream) {
             co_await _stream->close();
@@ -31,13 +39,23 @@ class file_reader final : public byte_reader {
 
   private:
     future<buffer> begin() {
-        _file = co_await io::file::open(_path, {});
+        future<io::file> opened = io::file::open(_path, {}, &_stop);
+        co_await settled(opened);
+        if (_stop.requested() && opened.failed()) {  // a FIFO that nobody writes
+            std::move(opened).ignore();
+            co_return buffer();
+        }
+        _file = opened.take();
         _stream.emplace(_file, _options.offset, _options.read);
+        if (_stop.requested()) {
+            co_return buffer();
+        }
         co_return co_await _stream->read();
     }
 
     const std::string _path;
     const file_options _options;
+    abort_source _stop;
     io::file _file;
     std::optional<io::input_stream> _stream;
 };
@@ -55,6 +73,7 @@ class writer final : public byte_writer {
             co_await _stream->write({static_cast<const std::byte*>(each.iov_base), each.iov_len});
         }
     }
+    void stop() noexcept override { _stop.request(); }
     future<> close() override {
         if (!_stream && !_failed) {
             co_await open();  // a pipeline that gives nothing makes an empty file
@@ -68,7 +87,7 @@ class writer final : public byte_writer {
     future<> open() {
         _failed = true;
         _file = co_await io::file::open(
-            _path, {.mode = io::op::access::read_write, .create = true, .truncate = true});
+            _path, {.mode = io::op::access::read_write, .create = true, .truncate = true}, &_stop);
         _failed = false;
         _stream.emplace(_file, 0, _options);
     }
@@ -77,6 +96,7 @@ class writer final : public byte_writer {
     const io::stream_options _options;
     io::file _file;
     bool _failed = false;
+    abort_source _stop;
     std::optional<io::output_stream> _stream;
 };
 

@@ -56,6 +56,8 @@ class async_kernel {
     /// Begins with element `i`, which stays where it is until the ticket is completed, perhaps
     /// before this call returns.
     virtual void start(const lane* in, std::size_t i, std::size_t ticket, async_results& to) = 0;
+    /// What is under way should end soon.
+    virtual void abort(const std::exception_ptr& reason) noexcept = 0;
 };
 
 /// What a source made of the room that it got.
@@ -97,6 +99,8 @@ class sink {
     /// returns  how many; fewer: call again when wait() is ready
     virtual std::size_t take(const lane* in, std::size_t n) = 0;
     virtual future<> wait() { return make_ready_future(); }
+    /// The pipeline is aborted: what is under way should end soon, however it ends.
+    virtual void stop() noexcept {}
     /// Called once, after the last element, or the last one before a failure; those that it did not
     /// take are gone.
     virtual future<> close() { return make_ready_future(); }

@@ -9,10 +9,12 @@
 #include <utility>
 #include <vector>
 
+#include <weir/core/abort.hh>
 #include <weir/core/task.hh>
 #include <weir/pipeline/batch.hh>
 #include <weir/pipeline/element.hh>
 #include <weir/pipeline/kernel.hh>
+#include <weir/pipeline/model.hh>
 #include <weir/pipeline/steps.hh>
 
 // The kernels behind the combinators, with their types.
@@ -185,20 +187,21 @@ class map_async_kernel final : public async_kernel {
           _flights(std::make_unique<flight[]>(window)) {}
 
     void start(const lane* in, std::size_t i, std::size_t ticket, async_results& to) override {
-        _flights[ticket % _window].begin(_function, shape<A>::load(in, i), ticket, to);
+        _flights[ticket % _window].begin(_function, shape<A>::load(in, i), _stop, ticket, to);
     }
+    void abort(const std::exception_ptr& reason) noexcept override { _stop.request(reason); }
 
   private:
     /// A ticket under way. All are made beforehand: a result must find who waits for it.
     class flight final : public task {
       public:
-        void begin(Function& function, const ref<A>& element, std::size_t ticket,
-                   async_results& to) noexcept {
+        void begin(Function& function, const ref<A>& element, abort_source& stop,
+                   std::size_t ticket, async_results& to) noexcept {
             // A coroutine may hold a reference to what it was called with until it ends.
             _lent.emplace(element);
             _ticket = ticket;
             _to = &to;
-            _result = futurize(function, static_cast<const ref<A>&>(*_lent));
+            _result = begin_async<A>(function, static_cast<const ref<A>&>(*_lent), stop);
             if (_result.available()) {
                 run();
             } else {
@@ -222,6 +225,7 @@ class map_async_kernel final : public async_kernel {
     };
 
     Function _function;
+    abort_source _stop;
     const std::size_t _window;
     const std::unique_ptr<flight[]> _flights;  // by ticket, round and round
 };

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include <weir/core/abort.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/error.hh>
 #include <weir/pipeline/element.hh>
@@ -73,13 +74,25 @@ listed<B> for_each_listed(const listed<A>& in, Step step) {
     return out;
 }
 
+/// Calls a function that returns a future, with what it may be told to end by if it takes that.
+template <typename A, typename Function>
+auto begin_async(Function& function, const ref<A>& element, abort_source& stop) {
+    if constexpr (std::is_invocable_v<Function&, const ref<A>&, abort_source&>) {
+        return futurize([&] { return function(element, stop); });
+    } else {
+        return futurize(function, element);
+    }
+}
+
 template <typename A, typename B, typename Function>
 future<listed<B>> model_async(Function function, listed<A> in) {
     listed<B> out;
+    abort_source never;
     for (std::size_t i = 0; i < in.values.size(); ++i) {
         const A& element = std::as_const(in.values)[i];
         try {
-            out.values.push_back(co_await futurize(function, shape<A>::as_ref(element)));
+            const ref<A>& seen = shape<A>::as_ref(element);
+            out.values.push_back(co_await begin_async<A>(function, seen, never));
         } catch (...) {
             out.failure = std::current_exception();
             co_return out;

@@ -41,6 +41,12 @@ struct deploy_options {
     /// Of the stages, and of what their functions begin; unset: that of who deploys. Nothing else
     /// is inherited: their calls begin at depth 0, however deep those are that led to deploy().
     std::optional<scheduling_group> group{};
+    /// The label `deployment` of its series on /metrics. Of those that run at one time on a shard
+    /// under one name the first has series; with an empty name none.
+    std::string name = "pipeline";
+    std::size_t series_stages_max = 64;  ///< so many stages of it have series, the first ones
+    /// How long abort() waits for what a stage has under way.
+    duration abort_grace = std::chrono::seconds(1);
     bool paused = false;  ///< the source gives nothing before deployment::resume()
 };
 

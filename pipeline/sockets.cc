@@ -87,6 +87,11 @@ class writer final : public byte_writer {
         co_await _peer.connection()->send(parts);
         _failed = false;
     }
+    void stop() noexcept override {
+        if (_peer.connection() != nullptr && _peer.here()) {
+            _peer.connection()->abort();
+        }
+    }
     future<> close() override {
         if (!_failed && _peer.here()) {
             co_await connect();

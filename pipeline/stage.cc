@@ -16,7 +16,8 @@ stage::stage(const stage_plan& planned, const deploy_options& options)
       _batch_most(options.batch),
       _polls_max(options.polls),
       _arrival(*this),
-      _next_turn(*this) {}
+      _next_turn(*this),
+      _grace(*this) {}
 
 stage::~stage() = default;
 
@@ -27,11 +28,11 @@ void stage::start() {
 void stage::wake() noexcept {
     // Whoever told us of a move won't tell us of the next one unless we ask again.
     _announced = false;
-    if (std::exchange(_idle, false)) {
+    if (_over) [[unlikely]] {
+        clear_up();
+    } else if (std::exchange(_idle, false)) {
         _polls = 0;
         this_shard().make_ready(*this);
-    } else if (_over) [[unlikely]] {
-        clear_up();
     }
 }
 
@@ -41,6 +42,48 @@ future<> stage::until_ended() noexcept {
     }
     _ended = {};
     return _ended.get_future();
+}
+
+void stage::abort(const std::exception_ptr& reason, duration grace) noexcept {
+    if (_over || _aborted) {
+        return;
+    }
+    _aborted = reason;
+    tell_of_abort();
+    try {
+        _grace.arm(this_shard().now() + grace);
+    } catch (const std::bad_alloc&) {
+        disown();
+    }
+    wake();
+}
+
+void stage::disown() noexcept {
+    const std::size_t under_way = waits().now;
+    if (_over || under_way == 0) {
+        return;  // it ends by itself
+    }
+    _counters.disowned += under_way;
+    desert();
+    _over = true;
+    tell_neighbours();
+    if (_ended.open()) {
+        _ended.set_value();
+    }
+}
+
+future<> stage::until_deserted() noexcept {
+    if (waits().now == 0) {
+        return make_ready_future();
+    }
+    _deserted = {};
+    return _deserted.get_future();
+}
+
+void stage::deserted() noexcept {
+    if (waits().now == 0 && _deserted.open()) {
+        _deserted.set_value();
+    }
 }
 
 // The stage takes no turn any more, and elements that nobody looks at must not lie there until all
@@ -68,6 +111,9 @@ void stage::add_neighbour(shard_id remote, waiting_word& ours, waiting_word& the
 }
 
 void stage::run() noexcept {
+    if (_over) [[unlikely]] {
+        return;  // it was disowned while it was in line
+    }
     if (_runs_to_time != 0) [[unlikely]] {
         run_timed();
     } else {
@@ -198,21 +244,10 @@ void stage::tell_neighbours() noexcept {
     }
 }
 
-template <typename Begin>
-stage::progress stage::wait_for(Begin begin) noexcept {
-    _awaited = futurize(std::move(begin));
-    if (_awaited.available()) {
-        look_at_awaited();
-        return progress::moved;
-    }
-    _waiting = true;
-    _awaited.set_waiter(_arrival);
-    return progress::waiting;
-}
-
 void stage::look_at_awaited() noexcept {
     if (_awaited.failed()) {
         std::exception_ptr failure = _awaited.take_failure();
+        ++_counters.failures;
         if (!_failure) {
             _failure = std::move(failure);
         }
@@ -224,7 +259,11 @@ void stage::look_at_awaited() noexcept {
 void stage::arrival::run() noexcept {
     _of._waiting = false;
     _of.look_at_awaited();
-    _of.wake();
+    if (_of._over) [[unlikely]] {
+        _of.deserted();
+    } else {
+        _of.wake();
+    }
 }
 
 producing_stage::producing_stage(const stage_plan& planned, const deploy_options& options,
@@ -239,6 +278,9 @@ work_stage::work_stage(const stage_plan& planned, const deploy_options& options,
       _lanes(_in->columns()) {}
 
 stage::progress work_stage::step() {
+    if (aborted()) [[unlikely]] {
+        return end(aborted());
+    }
     const std::size_t n = _in->ready(_batch);
     if (n == 0) {
         ++_counters.starved;
@@ -263,6 +305,7 @@ stage::progress work_stage::step() {
     _counters.elements += done.consumed;
     ++_counters.batches;
     if (done.failure) {
+        ++_counters.failures;
         return end(std::move(done.failure));
     }
     if (_out.abandoned()) {
@@ -283,6 +326,7 @@ stage::progress work_stage::finish() {
     kernel_step done = _kernel->finish(_slots.data(), room);
     _out.unclaim(room - done.produced);
     _out.publish(done.produced);
+    _counters.failures += done.failure ? 1 : 0;
     return done.produced == room && !done.failure ? progress::moved : end(std::move(done.failure));
 }
 
@@ -291,159 +335,6 @@ stage::progress work_stage::end(std::exception_ptr failure) {
     _in->leave();
     _out.close(std::move(failure));
     return progress::ended;
-}
-
-source_stage::source_stage(const stage_plan& planned, const deploy_options& options, output& to,
-                           std::unique_ptr<source> from)
-    : producing_stage(planned, options, to), _source(std::move(from)) {}
-
-void source_stage::stop() noexcept {
-    if (!std::exchange(_stopped, true)) {
-        _source->stop();
-        wake();
-    }
-}
-
-void source_stage::resume() noexcept {
-    _paused = false;
-    wake();
-}
-
-stage::progress source_stage::step() {
-    if (_waiting) {
-        _out.reclaim();
-        if (_out.abandoned()) {
-            stop();
-        }
-        return progress::waiting;
-    }
-    if (_closing) {
-        _out.close(std::move(_failure));
-        return progress::ended;
-    }
-    if (_failure) {
-        return end(std::move(_failure));
-    }
-    if (_paused && !_stopped) {
-        if (looks_around()) {
-            _out.reclaim();
-        }
-        return progress::waiting;
-    }
-    const std::size_t room = _out.claim(_batch, _slots.data());
-    if (_stopped || _out.abandoned()) {
-        _out.unclaim(room);
-        return end(nullptr);
-    }
-    if (room == 0) {
-        ++_counters.blocked;
-        return progress::waiting;
-    }
-    source_step done;
-    std::exception_ptr failure;
-    try {
-        _source->fill(_slots.data(), room, done);
-    } catch (...) {
-        failure = std::current_exception();
-    }
-    _out.unclaim(room - done.produced);
-    _out.publish(done.produced);
-    _counters.elements += done.produced;
-    ++_counters.batches;
-    if (failure || done.ended) {
-        return end(std::move(failure));
-    }
-    if (done.produced != 0) {
-        return progress::moved;
-    }
-    ++_counters.starved;
-    _out.reclaim();  // readers may have told us all before we wait
-    return wait_for([this] { return _source->wait(); });
-}
-
-// The source is closed first, so that its failure can still be told.
-stage::progress source_stage::end(std::exception_ptr failure) {
-    _failure = std::move(failure);
-    _closing = true;
-    wait_for([this] { return _source->close(); });
-    return progress::moved;  // neighbours should know now what came last
-}
-
-sink_stage::sink_stage(const stage_plan& planned, const deploy_options& options,
-                       std::unique_ptr<view> from, std::unique_ptr<sink> to)
-    : stage(planned, options), _in(std::move(from)), _sink(std::move(to)), _lanes(_in->columns()) {}
-
-stage::progress sink_stage::step() {
-    if (_waiting) {
-        return progress::waiting;
-    }
-    if (_closing) {
-        return progress::ended;
-    }
-    if (_failure) {
-        return end(std::move(_failure));
-    }
-    const std::size_t n = _in->ready(_batch);
-    if (n == 0) {
-        ++_counters.starved;
-        return _in->ended() ? end(_in->failure()) : progress::waiting;
-    }
-    _in->gather(n, _lanes.data());
-    std::size_t taken = 0;
-    try {
-        taken = _sink->take(_lanes.data(), n);
-    } catch (...) {
-        return end(std::current_exception());
-    }
-    _in->release(taken);
-    _counters.elements += taken;
-    ++_counters.batches;
-    if (taken == n) {
-        return progress::moved;
-    }
-    ++_counters.blocked;
-    return wait_for([this] { return _sink->wait(); });
-}
-
-stage::progress sink_stage::end(std::exception_ptr failure) {
-    _in->leave();
-    _failure = std::move(failure);
-    _closing = true;
-    wait_for([this] { return _sink->close(); });
-    return progress::moved;  // who writes should know now that we left
-}
-
-void whole_stage::stop() noexcept {
-    _stopped = true;
-    wake();
-}
-
-void whole_stage::resume() noexcept {
-    _paused = false;
-    wake();
-}
-
-stage::progress whole_stage::step() {
-    if (_paused && !_stopped) {
-        return progress::waiting;
-    }
-    loop_step done;
-    if (_stopped) {
-        done.ended = true;
-    } else {
-        done = _loop->run(_batch);
-        _counters.elements += done.elements;
-        ++_counters.batches;
-    }
-    if (done.ended) {
-        try {
-            _loop->finish();
-        } catch (...) {
-            done.failure = std::current_exception();
-        }
-    }
-    _failure = std::move(done.failure);
-    return done.ended || _failure ? progress::ended : progress::moved;
 }
 
 }  // namespace weir::pipeline

@@ -22,9 +22,11 @@ namespace weir::pipeline {
 struct stage_counters {
     std::uint64_t elements = 0;  ///< taken, or made if it is a source
     std::uint64_t batches = 0;
-    std::uint64_t runs = 0;     ///< times it had its turn
-    std::uint64_t starved = 0;  ///< found nothing to take
-    std::uint64_t blocked = 0;  ///< found no room for what it would give
+    std::uint64_t runs = 0;      ///< times it had its turn
+    std::uint64_t starved = 0;   ///< found nothing to take
+    std::uint64_t blocked = 0;   ///< found no room for what it would give
+    std::uint64_t failures = 0;  ///< that began here: at most one, it ends the stream
+    std::uint64_t disowned = 0;  ///< futures that an abort did not wait for any longer
     // Of a few runs after each look that someone takes, since the clock costs time.
     duration service{};                  ///< spent in them
     std::uint64_t sampled_elements = 0;  ///< that went through in them
@@ -93,6 +95,12 @@ class stage : public task {
     /// a time.
     future<> until_ended() noexcept;
 
+    /// Ends with `reason`, which whatever it waits for outside is told. What has not ended after
+    /// `grace` is disowned: the stage ends without it, and all that it may look at must stay.
+    void abort(const std::exception_ptr& reason, duration grace) noexcept;
+    /// Ready when nothing that the stage began is under way, once it is over. For one at a time.
+    future<> until_deserted() noexcept;
+
     /// Adds whom it tells that it moved: the stages around it.
     void add_neighbour(stage& local);
     /// ours     whether we wait for news from that shard
@@ -123,6 +131,15 @@ class stage : public task {
     bool looks_around() const noexcept { return _polls == 0 || _polls >= _polls_max; }
 
     enum class progress : std::uint8_t { moved, waiting, ended };
+
+    /// Why it should end; null unless it was aborted.
+    const std::exception_ptr& aborted() const noexcept { return _aborted; }
+    /// What it waits for outside should end soon.
+    virtual void tell_of_abort() noexcept {}
+    /// It ends while what it waits for goes on: tells its readers, and leaves nothing.
+    virtual void desert() noexcept {}
+    /// Something that was disowned has ended.
+    void deserted() noexcept;
 
     /// Handles one batch.
     virtual progress step() = 0;
@@ -185,7 +202,18 @@ class stage : public task {
         stage& _of;
     };
 
+    /// How long an abort waits.
+    class grace final : public timer {
+      public:
+        explicit grace(stage& of) noexcept : _of(of) {}
+
+      private:
+        void fire() noexcept override { _of.disown(); }
+        stage& _of;
+    };
+
     void run() noexcept final;
+    void disown() noexcept;
     void come_back() noexcept;
     void run_timed() noexcept;
     void look_at_awaited() noexcept;
@@ -212,6 +240,9 @@ class stage : public task {
     promise<> _ended;  // for who waits
     arrival _arrival;
     next_turn _next_turn;
+    std::exception_ptr _aborted;
+    grace _grace;
+    promise<> _deserted;  // for who waits
     future<> _awaited;
 };
 
@@ -247,10 +278,14 @@ class async_stage final : public producing_stage, async_results {
   public:
     async_stage(const stage_plan& planned, const deploy_options& options, output& to,
                 std::unique_ptr<view> from);
-    stage_waits waits() const noexcept override { return {_next - _oldest, _flights.size()}; }
+    stage_waits waits() const noexcept override {
+        return {over() ? _pending : _next - _oldest, _flights.size()};
+    }
 
   private:
     progress step() override;
+    void tell_of_abort() noexcept override { _kernel->abort(aborted()); }
+    void desert() noexcept override { _out.close(aborted()); }
     const slot_lane* place(std::size_t ticket) noexcept override;
     void completed(std::size_t ticket, std::exception_ptr fail) noexcept override;
 
@@ -289,6 +324,8 @@ class source_stage final : public producing_stage {
 
   private:
     progress step() override;
+    void tell_of_abort() noexcept override { stop(); }
+    void desert() noexcept override { _out.close(aborted()); }
     progress end(std::exception_ptr failure);
 
     const std::unique_ptr<source> _source;
@@ -306,6 +343,8 @@ class sink_stage final : public stage {
 
   private:
     progress step() override;
+    void tell_of_abort() noexcept override { _sink->stop(); }
+    void desert() noexcept override { _failure = _failure ? _failure : aborted(); }
     progress end(std::exception_ptr failure);
 
     const std::unique_ptr<view> _in;

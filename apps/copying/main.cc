@@ -66,13 +66,16 @@ number sum_of(const std::pair<A, B>& several) {
 }
 
 template <combinator P>
-future<duration> time_sum(const P& described, number expected, const options& chosen,
-                          watching how = {}) {
+future<duration> time_sum(apps::runs& all, const P& described, number expected,
+                          const options& chosen, watching how = {}) {
+    apps::pipeline_options own = chosen;
+    own.watch = std::move(how);
     number sum = 0;
     const instant began = this_shard().now();
-    co_await run_watched(from_range(std::views::iota(number{0}, chosen.elements)) >> described >>
-                             for_each([&sum](const auto& each) { sum += sum_of(each); }),
-                         chosen.deploy, how);
+    co_await run_whole(all,
+                       from_range(std::views::iota(number{0}, chosen.elements)) >> described >>
+                           for_each([&sum](const auto& each) { sum += sum_of(each); }),
+                       own);
     const duration took = this_shard().now() - began;
     if (sum != expected) {
         throw error("sum", fmt::format("{} in place of {}", sum, expected), errc::corrupt);
@@ -82,22 +85,22 @@ future<duration> time_sum(const P& described, number expected, const options& ch
 // [/copying]
 
 template <std::size_t N, combinator P>
-future<> measure_branches(const P& branch, number added, std::string does, const options& chosen,
-                          std::vector<row>& rows, watching how = {}) {
+future<> measure_branches(apps::runs& all, const P& branch, number added, std::string does,
+                          const options& chosen, std::vector<row>& rows, watching how = {}) {
     const number expected =
         N * (chosen.elements * (chosen.elements - 1) / 2 + added * chosen.elements);
     const auto branches = to_each_of<N>(branch);
-    rows.push_back({N, does, false, co_await time_sum(branches, expected, chosen)});
+    rows.push_back({N, does, false, co_await time_sum(all, branches, expected, chosen)});
     const auto sharded = weir::pipeline::shard<2>(branches);
-    rows.push_back({N, does, true, co_await time_sum(sharded, expected, chosen, how)});
+    rows.push_back({N, does, true, co_await time_sum(all, sharded, expected, chosen, how)});
 }
 
-future<> measure(std::vector<row>& rows, const options& chosen) {
+future<> measure(apps::runs& all, std::vector<row>& rows, const options& chosen) {
     const auto add = map([](number i) { return i + 1; });
-    co_await measure_branches<5>(id(), 0, "nothing", chosen, rows);
-    co_await measure_branches<10>(id(), 0, "nothing", chosen, rows);
-    co_await measure_branches<5>(add, 1, "add one", chosen, rows);
-    co_await measure_branches<10>(add, 1, "add one", chosen, rows, chosen.watch);
+    co_await measure_branches<5>(all, id(), 0, "nothing", chosen, rows);
+    co_await measure_branches<10>(all, id(), 0, "nothing", chosen, rows);
+    co_await measure_branches<5>(all, add, 1, "add one", chosen, rows);
+    co_await measure_branches<10>(all, add, 1, "add one", chosen, rows, chosen.watch);
 }
 
 void print(const std::vector<row>& rows, const options& chosen) {
@@ -119,10 +122,14 @@ int run(int argc, char** argv) {
         ->capture_default_str()
         ->check(CLI::Range(number{1}, number{1'000'000'000}));
     apps::add_options(app, chosen, "copying");
-    CLI11_PARSE(app, argc, argv);
+    if (const auto wrong = apps::parse(app, argc, argv)) {
+        return *wrong;
+    }
 
     std::vector<row> rows;
-    const int status = io::run(chosen.run, [&](host&) { return measure(rows, chosen); });
+    const int status = io::run(chosen.run, [&](host&) {
+        return apps::with_runs([&](apps::runs& all) { return measure(all, rows, chosen); });
+    });
     if (status == 0) {
         print(rows, chosen);
     }

@@ -47,26 +47,34 @@ struct row {
 };
 
 // [sleep]
-auto sleepers(std::size_t window, duration time) {
-    const auto nap = map_async(window, [time](const auto&) -> future<unit> {
-        co_await sleep_for(time);
-        co_return unit();
-    });
+template <typename Nap>
+auto sleepers(std::size_t window, Nap sleep) {
+    const auto nap = map_async(window, sleep);
     return describe<unit>(fanout(nap, nap) >> nap >> nap);
 }
 
 template <combinator P>
-future<duration> time_deployed(const P& described, const options& chosen, watching how = {}) {
+future<duration> time_deployed(apps::runs& all, const P& described,
+                               const apps::pipeline_options& chosen, std::size_t elements) {
     const instant began = this_shard().now();
-    co_await run_watched(from_list(std::vector<unit>(chosen.elements)) >> described >> discard(),
-                         chosen.deploy, how);
+    co_await run_whole(all, from_list(std::vector<unit>(elements)) >> described >> discard(),
+                       chosen);
     co_return this_shard().now() - began;
 }
 // [/sleep]
 
-future<> measure(std::vector<row>& rows, const options& chosen) {
+future<> measure(apps::runs& all, std::vector<row>& rows, const options& chosen) {
     const duration time = std::chrono::milliseconds(chosen.time_ms);
-    const auto described = sleepers(chosen.window, time);
+    const auto described =
+        sleepers(chosen.window, [time](const auto&, abort_source& stop) -> future<unit> {
+            co_await sleep_for(time, stop);
+            co_return unit();
+        });
+    const auto meant =
+        sleepers(chosen.window, [time, &stop = all.stopping()](const auto&) -> future<unit> {
+            co_await sleep_for(time, stop);
+            co_return unit();
+        });
     const double one_s = static_cast<double>(chosen.time_ms) / 1e3;
     // What enters a stage together leaves it together, and there are three behind one another.
     const auto rounds = [&chosen](std::size_t elements) {
@@ -75,13 +83,18 @@ future<> measure(std::vector<row>& rows, const options& chosen) {
     };
 
     const instant began = this_shard().now();
-    co_await model(described, std::vector<unit>(chosen.elements));
+    const listed<unit> ended = co_await model(meant, std::vector<unit>(chosen.elements));
+    if (ended.failure) {
+        std::rethrow_exception(ended.failure);
+    }
     rows.push_back(
         {"model", this_shard().now() - began, 4 * one_s * static_cast<double>(chosen.elements)});
-    rows.push_back(
-        {"deployed", co_await time_deployed(described, chosen), one_s * rounds(chosen.elements)});
+    apps::pipeline_options unwatched = chosen;
+    unwatched.watch = {};
+    rows.push_back({"deployed", co_await time_deployed(all, described, unwatched, chosen.elements),
+                    one_s * rounds(chosen.elements)});
     const auto sharded = describe<unit>(weir::pipeline::shard<2>(described));
-    rows.push_back({"sharded", co_await time_deployed(sharded, chosen, chosen.watch),
+    rows.push_back({"sharded", co_await time_deployed(all, sharded, chosen, chosen.elements),
                     one_s * rounds((chosen.elements + 1) / 2)});
 }
 
@@ -107,10 +120,14 @@ int run(int argc, char** argv) {
         ->capture_default_str()
         ->check(CLI::Range(std::size_t{1}, max_batch));
     apps::add_options(app, chosen, "sleep");
-    CLI11_PARSE(app, argc, argv);
+    if (const auto wrong = apps::parse(app, argc, argv)) {
+        return *wrong;
+    }
 
     std::vector<row> rows;
-    const int status = io::run(chosen.run, [&](host&) { return measure(rows, chosen); });
+    const int status = io::run(chosen.run, [&](host&) {
+        return apps::with_runs([&](apps::runs& all) { return measure(all, rows, chosen); });
+    });
     if (status == 0) {
         print(rows, chosen);
     }

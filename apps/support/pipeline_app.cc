@@ -3,8 +3,12 @@
 
 #include <CLI/CLI.hpp>
 
+#include <weir/core/abort.hh>
 #include <weir/core/coroutine.hh>
+#include <weir/core/error.hh>
 #include <weir/core/host.hh>
+#include <weir/core/sleep.hh>
+#include <weir/core/when.hh>
 
 namespace apps {
 
@@ -35,21 +39,75 @@ void add_options(CLI::App& to, pipeline_options& options, std::string title) {
                   "Show the newest so many elements of each ring in it; default: none");
 }
 
-future<bool> run_to_end(pipeline::program what, pipeline_options options) {
-    host& own = this_host();
+std::optional<int> parse(CLI::App& app, int argc, char** argv) {
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::ParseError& wrong) {
+        return app.exit(wrong) == 0 ? 0 : 1;
+    }
+    return std::nullopt;
+}
+
+runs::runs() : _watching(watch()) {}
+
+future<> runs::watch() {
+    co_await this_host().until_stop();
+    _stopped = true;
+    _stopping.request();
+    if (_current == nullptr) {
+        co_return;
+    }
+    _early = true;
+    co_await _current->stop();
+    future<> waited = sleep_for(_patience, _ended);
+    co_await settled(waited);
+    if (waited.failed()) {
+        std::move(waited).ignore();  // it has ended meanwhile
+    } else if (_current != nullptr) {
+        co_await _current->abort();
+    }
+}
+
+future<bool> runs::run(pipeline::program what, pipeline_options options) {
     options.deploy.paused = true;  // until who watches is there
     const auto deployed = co_await pipeline::deploy(std::move(what), std::move(options.deploy));
-    bool early = false;
-    auto stopping = own.until_stop().then([&] {
-        early = !deployed->joined();
-        return deployed->stop();
-    });
-    // The stop must not come later than the deployment's end: without a signal, we ask ourselves.
+    _early = _stopped;
+    if (_stopped) {
+        co_await deployed->stop();
+    } else {
+        _current = deployed.get();
+        _patience = options.stop_patience;
+    }
+    // The deployment must not go before whoever stops it is done.
     co_await pipeline::join_watched(*deployed, std::move(options.watch)).finally([&] {
-        own.request_stop();
-        return std::move(stopping);
+        _current = nullptr;
+        if (!_stopped || !_watching.valid()) {
+            return make_ready_future();
+        }
+        _ended.request();
+        return std::move(_watching);
     });
-    co_return !early;
+    co_return !_early;
+}
+
+future<> runs::close() {
+    this_host().request_stop();
+    if (_watching.valid()) {
+        co_await std::move(_watching);
+    }
+}
+
+future<> run_whole(runs& all, pipeline::program what, pipeline_options options) {
+    if (!co_await all.run(std::move(what), std::move(options))) {
+        throw error("run", "pipeline", errc::aborted);
+    }
+}
+
+future<bool> run_to_end(pipeline::program what, pipeline_options options) {
+    runs all;
+    co_return co_await all.run(std::move(what), std::move(options)).finally([&] {
+        return all.close();
+    });
 }
 
 }  // namespace apps

@@ -31,6 +31,10 @@ constexpr const char* examples =
 using namespace weir;
 using namespace weir::pipeline;
 
+struct options : apps::pipeline_options {
+    std::size_t line_bytes_max = std::size_t(64) << 20;
+};
+
 // [uppercase]
 std::string upper(const line& from) {
     std::string text(from.text());
@@ -40,25 +44,41 @@ std::string upper(const line& from) {
     return text;
 }
 
-future<> uppercase(host&, const apps::pipeline_options& options) {
-    auto program = stdin_lines() >> weir::pipeline::shard<2>(map(upper)) >> stdout_lines();
-    try {
-        co_await apps::run_to_end(std::move(program), options);
-    } catch (const error& failure) {
-        if (!failure.is_errno(EPIPE)) {  // who read us has had enough: that is an end, too
-            throw;
-        }
-    }
+program uppercase(const options& chosen) {
+    return stdin_lines({.line_bytes_max = chosen.line_bytes_max}) >>
+           weir::pipeline::shard<2>(map(upper)) >> stdout_lines();
 }
 // [/uppercase]
 
+/// returns  the exit status
+future<int> filter(const options& chosen) {
+    try {
+        const bool whole = co_await apps::run_to_end(uppercase(chosen), chosen);
+        co_return whole ? 0 : 1;
+    } catch (const error& failure) {
+        if (failure.is_errno(EPIPE)) {  // who read us has had enough: that is an end, too
+            co_return 0;
+        }
+        fmt::print(stderr, "weir-uppercase: {}\n", failure.what());
+    }
+    co_return 1;
+}
+
 int run(int argc, char** argv) {
-    apps::pipeline_options options;
+    options chosen;
     CLI::App app(about, "weir-uppercase");
     app.footer(examples);
-    apps::add_options(app, options, "uppercase");
-    CLI11_PARSE(app, argc, argv);
-    return io::run(options.run, [&](host& own) { return uppercase(own, options); });
+    app.add_option("--line-bytes-max", chosen.line_bytes_max,
+                   "A longer line ends the run with an error: it has to lie in memory")
+        ->capture_default_str();
+    apps::add_options(app, chosen, "uppercase");
+    if (const auto status = apps::parse(app, argc, argv)) {
+        return *status;
+    }
+    int status = 1;
+    const int failed =
+        io::run(chosen.run, [&](host&) -> future<> { status = co_await filter(chosen); });
+    return failed != 0 ? failed : status;
 }
 
 }  // namespace

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lines, words and characters of a file, counted side by side: what wc -lwm prints.
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -12,6 +16,7 @@
 #include <wordcount/count.hh>
 
 #include <weir/core/coroutine.hh>
+#include <weir/core/error.hh>
 #include <weir/pipeline/descriptors.hh>
 #include <weir/pipeline/files.hh>
 #include <weir/pipeline/pipeline.hh>
@@ -19,8 +24,10 @@
 namespace {
 
 constexpr const char* about =
-    "Prints the lines, words and characters of a file, or of the standard input, as wc -lwm does\n"
-    "in a UTF-8 locale. One stage reads blocks of the file, and three others count, each on a "
+    "Prints the lines, words and characters of each file, or of the standard input (-), as wc "
+    "-lwm\n"
+    "of Debian 12 does in a UTF-8 locale, and their sums. One stage reads blocks of the file, and "
+    "three others count, each on a "
     "core\n"
     "if there are enough; all three look at the same blocks, which nobody copies.\n"
     "A character is a code point. Bytes that are not valid UTF-8 don't count as characters and\n"
@@ -39,7 +46,7 @@ using namespace weir::pipeline;
 using namespace wordcount;
 
 struct options : apps::pipeline_options {
-    std::string path = "-";
+    std::vector<std::string> paths;
     std::size_t block_kib = 256;
 };
 
@@ -47,7 +54,12 @@ struct counts {
     std::uint64_t lines = 0;
     std::uint64_t words = 0;
     std::uint64_t characters = 0;
-    bool whole = false;
+    counts& operator+=(const counts& other) {
+        lines += other.lines;
+        words += other.words;
+        characters += other.characters;
+        return *this;
+    }
 };
 
 template <typename Counter>
@@ -71,26 +83,87 @@ program count_into(counts& result, source_of<block> from) {
 }
 // [/wordcount]
 
-source_of<block> input(const options& chosen) {
+source_of<block> input(const std::string& path, const options& chosen) {
     const std::size_t block_bytes = chosen.block_kib * 1024;
-    if (chosen.path == "-") {
+    if (path.empty() || path == "-") {
         return descriptor_blocks(STDIN_FILENO, {.name = "stdin", .buffer_bytes = block_bytes});
     }
-    return file_blocks(chosen.path, {.read = {.buffer_bytes = block_bytes, .depth = 4}});
+    return file_blocks(path, {.read = {.buffer_bytes = block_bytes, .depth = 4}});
 }
 
-future<> count(counts& result, const options& chosen) {
-    result.whole = co_await apps::run_to_end(count_into(result, input(chosen)), chosen);
+/// As wide as wc makes its columns: by the sizes of all files, if they are files.
+int width_of(const std::vector<std::string>& paths) {
+    std::uint64_t sizes = 0;
+    std::size_t least = 1;
+    for (const std::string& path : paths) {
+        struct stat status{};
+        const bool known = path.empty() || path == "-" ? ::fstat(STDIN_FILENO, &status) == 0
+                                                       : ::stat(path.c_str(), &status) == 0;
+        if (known && S_ISREG(status.st_mode)) {
+            sizes += static_cast<std::uint64_t>(status.st_size);
+        } else if (known) {
+            least = 7;
+        }
+    }
+    return static_cast<int>(std::max(least, std::to_string(sizes).size()));
 }
 
-/// As wide as wc makes its columns: by the size of the file, if it is one.
-int width_of(const std::string& path) {
-    struct stat status{};
-    const bool known =
-        path == "-" ? ::fstat(STDIN_FILENO, &status) == 0 : ::stat(path.c_str(), &status) == 0;
-    return known && S_ISREG(status.st_mode)
-               ? static_cast<int>(std::to_string(status.st_size).size())
-               : 7;
+/// What is said about all files.
+struct report {
+    std::string text;
+    counts sum;
+    int width = 1;
+    bool good = true;
+
+    void add(const counts& of, const std::string& name) {
+        text += fmt::format("{:>{}} {:>{}} {:>{}}{}{}\n", of.lines, width, of.words, width,
+                            of.characters, width, name.empty() ? "" : " ", name);
+    }
+};
+
+/// returns  false if the run is over
+future<bool> count(apps::runs& all, report& into, const std::string& path, const options& chosen) {
+    counts result;
+    try {
+        if (!co_await all.run(count_into(result, input(path, chosen)), chosen)) {
+            co_return false;
+        }
+    } catch (const error& failure) {
+        fmt::print(stderr, "weir-wordcount: {}: {}\n", path.empty() ? "-" : path,
+                   failure.code().message());
+        into.good = false;
+        if (failure.is(errc::aborted)) {
+            co_return false;
+        }
+        if (failure.operation() == "open") {
+            co_return true;
+        }
+    }
+    into.add(result, path);
+    into.sum += result;
+    co_return true;
+}
+
+future<> count_all(report& into, const options& chosen) {
+    apps::runs all;
+    std::exception_ptr failure;
+    try {
+        for (const std::string& each : chosen.paths) {
+            if (!co_await count(all, into, each, chosen)) {
+                into.good = false;
+                break;
+            }
+        }
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    co_await all.close();
+    if (failure) {
+        std::rethrow_exception(failure);
+    }
+    if (chosen.paths.size() > 1) {
+        into.add(into.sum, "total");
+    }
 }
 
 int run(int argc, char** argv) {
@@ -98,7 +171,7 @@ int run(int argc, char** argv) {
     chosen.deploy.capacity = 32;  // of blocks, which are large
     CLI::App app(about, "weir-wordcount");
     app.footer(examples);
-    app.add_option("FILE", chosen.path, "What to count; default: the standard input");
+    app.add_option("FILE", chosen.paths, "What to count; default, and -: the standard input");
     app.add_option("--block-kib", chosen.block_kib, "KiB read at once; a multiple of 4")
         ->check([](const std::string& text) {
             const bool good = !text.empty() && text.size() < 8 &&
@@ -108,17 +181,22 @@ int run(int argc, char** argv) {
         })
         ->capture_default_str();
     apps::add_options(app, chosen, "wordcount");
-    CLI11_PARSE(app, argc, argv);
+    if (const auto status = apps::parse(app, argc, argv)) {
+        return *status;
+    }
+    if (chosen.paths.empty()) {
+        chosen.paths.emplace_back();
+    }
 
-    counts result;
-    const int status = io::run(chosen.run, [&](host&) { return count(result, chosen); });
-    if (status != 0 || !result.whole) {
+    report all;
+    all.width = width_of(chosen.paths);
+    const int status = io::run(chosen.run, [&](host&) { return count_all(all, chosen); });
+    if (std::fwrite(all.text.data(), 1, all.text.size(), stdout) != all.text.size() ||
+        std::fflush(stdout) != 0) {
+        fmt::print(stderr, "weir-wordcount: write stdout: {}\n", std::strerror(errno));
         return 1;
     }
-    const int width = width_of(chosen.path);
-    fmt::print("{:>{}} {:>{}} {:>{}}{}\n", result.lines, width, result.words, width,
-               result.characters, width, chosen.path == "-" ? "" : " " + chosen.path);
-    return std::fflush(stdout) == 0 ? 0 : 1;
+    return status == 0 && all.good ? 0 : 1;
 }
 
 }  // namespace
