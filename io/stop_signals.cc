@@ -63,10 +63,11 @@ void stop_signals::wait(const std::function<void(int)>& stop) {
             WEIR_ASSERT(errno == EINTR);
             continue;
         }
-        if ((watched[0].revents & POLLIN) != 0) {
-            return;
-        }
+        // A signal that came before the end is heard before it.
         if ((watched[1].revents & POLLIN) == 0) {
+            if ((watched[0].revents & POLLIN) != 0) {
+                return;
+            }
             continue;
         }
         signalfd_siginfo taken;
