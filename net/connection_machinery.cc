@@ -126,7 +126,7 @@ void connection::send_operation::start_piece() {
                         .vector_count = static_cast<std::uint32_t>(count),
                         .zero_copy = bytes >= options.zero_copy_bytes};
     const duration time = options.send_time_max;
-    _of.send_patience.begin(later(this_shard().now(), time));
+    _of.send_patience.begin(this_shard().now() + time);
     io::this_backend().start(*this);
 }
 
@@ -191,7 +191,7 @@ void connection::patience::fire() noexcept {
     if (_deadline == never) {
         return;
     }
-    if (const instant due = later(_deadline, missed(_absent)); this_shard().now() < due) {
+    if (const instant due = _deadline + missed(_absent); this_shard().now() < due) {
         arm(due);
         return;
     }

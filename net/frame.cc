@@ -61,7 +61,7 @@ future<frame_reader::progress> frame_reader::more(instant deadline) {
 
 future<frame> frame_reader::next() {
     if (_rest.bytes().empty()) {
-        switch (co_await more(later(this_shard().now(), _options.idle_max))) {
+        switch (co_await more(this_shard().now() + _options.idle_max)) {
             case progress::end:
                 co_return frame(frame::status::end);
             case progress::late:

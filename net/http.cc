@@ -113,7 +113,7 @@ future<bool> http_server::session::more(bool begun) {
         co_await charge();
     }
     received arrived = co_await _socket.receive(
-        begun ? _deadline->due() : later(this_shard().now(), _owner._options.idle_max));
+        begun ? _deadline->due() : this_shard().now() + _owner._options.idle_max);
     if (arrived.what() == received::status::timed_out && begun) {
         co_await refuse(408);
     }
@@ -161,7 +161,7 @@ future<> http_server::session::linger() {
     std::string().swap(_kept);
     _kept_read = 0;
     _charge.give_back();
-    return _socket.linger(later(this_shard().now(), _owner._options.linger_max),
+    return _socket.linger(this_shard().now() + _owner._options.linger_max,
                           _owner._options.linger_bytes_max);
 }
 

@@ -14,7 +14,6 @@
 #include <weir/core/probe.hh>
 #include <weir/core/wait_line.hh>
 #include <weir/io/submit.hh>
-#include <weir/net/peer_time.hh>
 #include <weir/net/standing_timer.hh>
 
 namespace weir::net {
@@ -184,7 +183,7 @@ void listener::acceptor::stopped(std::int32_t result) noexcept {
         start();  // if there is room
     } else if (!_closed) {
         failed(-result);
-        _retry.set(later(this_shard().now(), _options.retry_pause));
+        _retry.set(this_shard().now() + _options.retry_pause);
     }
     settle();
 }

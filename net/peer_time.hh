@@ -12,19 +12,15 @@ namespace weir::net {
 inline duration missed(duration absent_before) noexcept {
     return 2 * (this_shard().counters().absent - absent_before);
 }
-/// `base + time`; `never` if that can't be said.
-inline instant later(instant base, duration time) noexcept {
-    return time >= never - base ? never : base + time;
-}
 
 /// The time that a peer has for something. It runs only while it is the peer's turn.
 /// thread   one shard
 class peer_deadline {
   public:
     explicit peer_deadline(duration allowed) noexcept
-        : _due(later(this_shard().now(), allowed)), _absent(this_shard().counters().absent) {}
+        : _due(this_shard().now() + allowed), _absent(this_shard().counters().absent) {}
 
-    instant due() const noexcept { return later(_due, missed(_absent)); }
+    instant due() const noexcept { return _due + missed(_absent); }
 
     /// While it lives the peer waits for us.
     class our_turn {
@@ -34,7 +30,7 @@ class peer_deadline {
         our_turn(const our_turn&) = delete;
         our_turn& operator=(const our_turn&) = delete;
         ~our_turn() {
-            _of._due = later(_due, this_shard().now() - _began);
+            _of._due = _due + (this_shard().now() - _began);
             _of._absent = this_shard().counters().absent;
         }
 

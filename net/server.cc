@@ -8,7 +8,6 @@
 #include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
-#include <weir/net/peer_time.hh>
 #include <weir/net/standing_timer.hh>
 
 namespace weir::net {
@@ -222,7 +221,7 @@ future<> server::stop() {
     }
     if (!_open.empty()) {
         grace_timer grace(*this);
-        grace.arm(later(this_shard().now(), _options.stop_grace));
+        grace.arm(this_shard().now() + _options.stop_grace);
         co_await _all_closed.get_future();
     }
 }
