@@ -5,6 +5,8 @@
 lives, serves others, and starts again on what it kept."""
 import gzip
 import pathlib
+import random
+import socket
 import struct
 import sys
 import time
@@ -324,6 +326,97 @@ def test_compressed_times():
                              (9_000, (now + 9_000, 9)), (9_001, (-1, -1))):
             answer = client.ask(OffsetRequest[1](-1, [("look", [(0, now + at)])]))
             assert answer.topics[0][1][0][1:] == (0, *expected), answer
+
+
+class Extremes:
+    """Requests of right form whose numbers are drawn from those that break things."""
+
+    def __init__(self, seed):
+        self.chance = random.Random(seed)
+
+    def number(self, bits):
+        edge = 1 << (bits - 1)
+        return self.chance.choice([0, 1, -1, -2, -3, 2, 7, edge - 1, -edge, edge - 2, edge // 2,
+                                   self.chance.randrange(-edge, edge)])
+
+    def int(self, bits):
+        return struct.pack({8: ">b", 16: ">h", 32: ">i", 64: ">q"}[bits], self.number(bits))
+
+    def array(self, element):
+        count = self.chance.choice([0, 1, 1, 2, 5, 100])
+        return struct.pack(">i", count) + b"".join(element() for _ in range(count))
+
+    def topic(self, element):
+        name = self.chance.choice([b"t", b"extremes", b"", b"no such", b"__x", b"x" * 300])
+        return self.array(lambda: struct.pack(">h", len(name)) + name + self.array(element))
+
+    def partition(self):
+        return struct.pack(">i", self.chance.choice([0, 1, 2, 3, self.number(32)]))
+
+    def batch(self):
+        whole = bytearray(support.batch([b"x"] * self.chance.choice([1, 3])))
+        for at, bits in self.chance.sample([(0, 64), (21, 16), (23, 32), (27, 64), (35, 64),
+                                            (43, 64), (51, 16), (53, 32), (57, 32)],
+                                           self.chance.randrange(3)):
+            whole[at:at + bits // 8] = self.int(bits)
+        whole[17:21] = struct.pack(">I", crc32c(bytes(whole[21:])))
+        return struct.pack(">i", len(whole)) + bytes(whole)
+
+    def fetch(self, version):
+        def wanted():
+            return (self.partition() + (self.int(32) if version >= 9 else b"") + self.int(64) +
+                    (self.int(64) if version >= 5 else b"") + self.int(32))
+        wait = struct.pack(">i", self.chance.choice([0, 5, -1, -(1 << 31)]))
+        body = self.int(32) + wait + self.int(32) + self.int(32) + self.int(8)
+        body += self.int(32) + self.int(32) if version >= 7 else b""
+        body += self.topic(wanted) + (self.topic(lambda: self.int(32)) if version >= 7 else b"")
+        return body + (b"\0\0" if version >= 11 else b"")
+
+    def produce(self, _):
+        acks = struct.pack(">h", self.chance.choice([-1, 1, 1, self.number(16)]))
+        return b"\xff\xff" + acks + self.int(32) + self.topic(
+            lambda: self.partition() + self.chance.choice([self.batch, lambda: b"\xff" * 4])())
+
+    def list_offsets(self, version):
+        return self.int(32) + (self.int(8) if version >= 2 else b"") + self.topic(
+            lambda: self.partition() + self.int(64))
+
+    def request(self):
+        key, version, body = self.chance.choice(
+            [(1, version, self.fetch) for version in (4, 5, 7, 9, 11)] +
+            [(0, version, self.produce) for version in (3, 5, 7)] * 2 +
+            [(2, version, self.list_offsets) for version in (1, 2)] * 2)
+        whole = struct.pack(">hhih", key, version, 7, 4) + b"host" + body(version)
+        return struct.pack(">i", len(whole)) + whole
+
+
+def test_extremes():
+    """whatever numbers valid requests bear, the broker answers or closes, and lives"""
+    seed = support.number("WEIR_SEED", time.time_ns() % 1_000_000_007)
+    print(f"seed {seed}")
+    extremes = Extremes(seed)
+    answered = 0
+    with BROKER.client() as other:
+        create(other, "t")
+        create(other, "extremes")
+        create(other, "beside")
+        for each in range(support.number("WEIR_EXTREMES", 300)):
+            with BROKER.client() as client:
+                try:
+                    client.send_bytes(extremes.request())
+                    client.socket.shutdown(socket.SHUT_WR)
+                    client.receive_frame()
+                    answered += 1
+                except OSError:
+                    pass  # it was closed
+            if each % 50 == 0:
+                assert produce(other, support.batch([b"x"]), "beside")[0] == 0
+    assert BROKER.process.poll() is None
+    assert answered > 50, f"{answered} answers"
+    before = {path.parent.name: path.stat().st_size for path in BROKER.log_files("t")}
+    BROKER.restart()
+    assert before.keys() == {path.parent.name for path in BROKER.log_files("t")}
+    support.walk_all(BROKER, "beside")
 
 
 def test_start():
