@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The stages at the ends of a pipeline, and the one that is a whole program.
+#include <algorithm>
 #include <utility>
 
 #include <weir/core/shard.hh>
@@ -119,7 +120,8 @@ stage::progress sink_stage::step() {
     if (_failure) {
         return end(std::move(_failure));
     }
-    const std::size_t n = _in->ready(_batch);
+    // What it holds on to is offered again, however small batches have become meanwhile.
+    const std::size_t n = _in->ready(std::max(_batch, _offered));
     if (n == 0) {
         ++_counters.starved;
         return _in->ended() ? end(_in->failure()) : progress::waiting;
@@ -135,6 +137,7 @@ stage::progress sink_stage::step() {
     _in->release(taken);
     _counters.elements += taken;
     ++_counters.batches;
+    _offered = n - taken;
     if (taken == n) {
         return progress::moved;
     }

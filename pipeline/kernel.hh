@@ -95,7 +95,8 @@ class source {
 class sink {
   public:
     virtual ~sink() = default;
-    /// Takes the first of `n` elements. What it throws ends the stream as a failure.
+    /// Takes the first of `n` elements; of those that it did not take, all are offered again. What
+    /// it throws ends the stream as a failure.
     /// returns  how many; fewer: call again when wait() is ready
     virtual std::size_t take(const lane* in, std::size_t n) = 0;
     virtual future<> wait() { return make_ready_future(); }

@@ -350,6 +350,7 @@ class sink_stage final : public stage {
     const std::unique_ptr<view> _in;
     const std::unique_ptr<sink> _sink;
     std::vector<lane> _lanes;
+    std::size_t _offered = 0;  // and not taken, perhaps lent to a write
     bool _closing = false;
 };
 

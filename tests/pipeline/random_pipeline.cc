@@ -494,7 +494,7 @@ std::string text_of(const deploy_options& options) {
             ? fmt::format("on shards {}", fmt::join(where.shards, " "))
             : fmt::format("{} from {} on",
                           where.how == placement::policy::spread ? "spread" : "packed",
-                          where.base));
+                          where.base.value_or(0)));
 }
 
 }  // namespace weir::test
