@@ -266,7 +266,7 @@ TEST_SUITE("io/uring limits") {
         CHECK(in_child([] { return refusal(forbid_io_uring(EMFILE), EMFILE, "ulimit -n"); }));
     }
 
-    TEST_CASE("what no thread can be started for fails, and leaves nothing behind") {
+    TEST_CASE("where no further thread can be started, the pool's first does the work") {
         CHECK(in_child([]() -> std::string {
             uring_bed bed;
             if (!forbid_threads()) {
@@ -274,8 +274,8 @@ TEST_SUITE("io/uring limits") {
             }
             std::vector<std::string> names;
             for (int i = 0; i < 3; ++i) {
-                if (run(bed, op::list_directory{"/", &names}) != -EAGAIN) {
-                    return "the list was made";
+                if (run(bed, op::list_directory{"/", &names}) != 0 || names.empty()) {
+                    return "the list was not made";
                 }
             }
             const auto& counted = bed.statistics();

@@ -129,9 +129,6 @@ TEST_CASE("a chain of loops costs a chain") {
     costs_by_length("loop",
                     plain<int>(loop(std::vector<int>{1, 2}, fanout(map(left_of), map(left_of)))),
                     std::vector<int>(50, 5));
-    costs_by_length("loop around choices",
-                    plain<way>(loop(std::vector<int>{1}, both(choose(map(more), id()), map(more)))),
-                    ways(50));
 }
 
 TEST_SUITE_END();

@@ -378,7 +378,9 @@ TEST_SUITE("broker/protocol/message") {
         const auto future = answer_api_versions({}, 4);
         CHECK(future.version == 0);
         CHECK(future.body.error == error_code::unsupported_version);
-        CHECK(future.body.api_keys == plain.body.api_keys);
+        // Of the others nothing is said, as Kafka does: the client asks again in this one's range.
+        REQUIRE(future.body.api_keys.size() == 1);
+        CHECK(future.body.api_keys[0].key == api_key::api_versions);
         CHECK(answer_api_versions({"librdkafka", "2.0.2"}, 3).body.error == error_code::none);
         for (const api_versions_request& bad :
              {api_versions_request{"", "1"}, {"a", ""}, {"-a", "1"}, {"a", "1."}, {"a b", "1"}}) {
