@@ -128,16 +128,22 @@ class faulty_reader final : public byte_reader {
     int _reads = 0;
 };
 
-/// Gives three elements and throws, all in one call.
+/// Gives three elements, as many a call as there is room for, and throws in the call that gave the
+/// last one.
 class throwing_source final : public source {
   public:
-    void fill(const slot_lane* out, std::size_t, source_step& done) override {
-        while (done.produced < 3) {
-            shape<std::string>::store(out, done.produced, std::to_string(done.produced) + "\n");
+    void fill(const slot_lane* out, std::size_t room, source_step& done) override {
+        while (done.produced < room) {
+            shape<std::string>::store(out, done.produced, std::to_string(_given++) + "\n");
             ++done.produced;
+            if (_given == 3) {
+                throw std::runtime_error("source");
+            }
         }
-        throw std::runtime_error("source");
     }
+
+  private:
+    int _given = 0;
 };
 
 template <typename T>
