@@ -96,9 +96,8 @@ metrics::registration metrics::add(metric_kind kind, metric_description descript
         refuse(name, "series_limit is " + std::to_string(_options.series_limit),
                errc::limit_exceeded);
     }
-    const auto known = _families.find(name);
-    if (known != _families.end()) {
-        const family& other = known->second;
+    if (const auto known = _families.find(name); known != _families.end()) {
+        family& other = known->second;
         if (other.kind != kind || other.help != description.help ||
             other.scale != description.scale) {
             refuse(name, "the name is taken with another kind, help or scale", errc::duplicate);
@@ -106,12 +105,13 @@ metrics::registration metrics::add(metric_kind kind, metric_description descript
         if (other.series.contains(description.labels)) {
             refuse(name, readable(description.labels) + " is registered", errc::duplicate);
         }
+        other.series.emplace(description.labels, std::move(field));
+    } else {
+        // Whole before it is there: without memory for its series no family may stay.
+        family made{.help = std::move(description.help), .kind = kind, .scale = description.scale};
+        made.series.emplace(description.labels, std::move(field));
+        _families.emplace(name, std::move(made));
     }
-    family& home = _families[name];
-    home.help = std::move(description.help);
-    home.kind = kind;
-    home.scale = description.scale;
-    home.series.emplace(description.labels, std::move(field));
     ++_series;
     return {this, std::move(description.name), std::move(description.labels)};
 }
