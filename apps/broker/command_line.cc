@@ -131,7 +131,7 @@ void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts
         ->capture_default_str();
     limits
         .add_option("--opened-ratio-max", broker.opened_ratio_max,
-                    "Of these to the batch's own bytes, above 1 MiB")
+                    "Times its own bytes that it may open to, where that is more than 1 MiB")
         ->capture_default_str();
     limits
         .add_option("--openings-at-once", broker.openings_at_once,
@@ -166,12 +166,12 @@ void add_storage_limits(CLI::Option_group& limits, broker_options& broker, texts
         ->capture_default_str();
     limits
         .add_option("--mark-sync-bytes", broker.storage.log.mark_sync_bytes,
-                    "The device hears of what is acknowledged after so many bytes of a log,")
+                    "Acknowledged bytes of a log after which the device is told of them")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
     limits
         .add_option("--mark-sync-seconds", text.mark_sync_seconds,
-                    "or so long after the first of them")
+                    "Seconds after the first of them, by which it is told at the latest")
         ->capture_default_str()
         ->check(CLI::Range(0.001, 3600.0));
     limits
