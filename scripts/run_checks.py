@@ -402,7 +402,7 @@ def main():
     if unknown:
         print("usage: scripts/check [--again] [quick|full|STEP...], with the steps "
               f"{' '.join(steps())}")
-        return 2
+        return 0 if words == ["--help"] else 2
     LOGS.mkdir(exist_ok=True)
     check = Check(mode)
     # Who names a step wants it to run.

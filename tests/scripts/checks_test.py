@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/check goes on where it stopped."""
+"""scripts/check goes on where it stopped; a question starts nothing."""
 import contextlib
 import io
 import pathlib
+import subprocess
 import sys
 import tempfile
 
@@ -100,6 +101,16 @@ def test_changed_meanwhile():
             checks.files.update({"a.cc": "int b;"}), first(check))[1]}
         assert checks.check("full")[0] == ["first"]
         assert checks.check("full")[0] == ["first"]
+
+
+def test_help():
+    """a question about the use of a script is answered; nothing is installed or built for it"""
+    for name in ("test", "check"):
+        for word in ("--help", "-h"):
+            asked = subprocess.run([ROOT / "scripts" / name, word], capture_output=True, text=True,
+                                   timeout=60, check=True)
+            assert asked.stdout.startswith(f"usage: scripts/{name} "), asked.stdout
+            assert not asked.stderr, asked.stderr
 
 
 script.run(dict(globals()))
