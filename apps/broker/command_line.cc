@@ -16,7 +16,8 @@ namespace {
 
 constexpr const char* about =
     "A log broker that Kafka's clients use unchanged. It acknowledges a record when it is on the\n"
-    "device. With no option at all it listens on 127.0.0.1:9092 and keeps its data in ./weir-data.";
+    "device. With no option at all it listens on 127.0.0.1:9092, keeps its data in ./weir-data\n"
+    "and has budgets that fit the memory of the machine or its cgroup.";
 
 constexpr const char* examples =
     "Examples:\n"
