@@ -92,11 +92,11 @@ bool async_stage::settle() {
     }
     const bool published = !_ordered && _stored != 0;
     if (published) {
-        _out.publish(std::exchange(_stored, 0));
+        publish(std::exchange(_stored, 0));
     }
     if (done != 0) {
         if (_ordered) {
-            _out.publish(done);
+            publish(done);
         }
         // Unless begin() looks again the view won't know where the next ones lie: then all go
         // back in the end, when no future looks at one.

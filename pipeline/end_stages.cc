@@ -81,7 +81,7 @@ stage::progress source_stage::step() {
         ++_counters.failures;
     }
     _out.unclaim(room - done.produced);
-    _out.publish(done.produced);
+    publish(done.produced);
     _counters.elements += done.produced;
     ++_counters.batches;
     if (failure || done.ended) {

@@ -268,7 +268,10 @@ void stage::arrival::run() noexcept {
 
 producing_stage::producing_stage(const stage_plan& planned, const deploy_options& options,
                                  output& to)
-    : stage(planned, options), _out(to), _slots(to.type().columns.size()) {}
+    : stage(planned, options),
+      _out(to),
+      _slots(to.type().columns.size()),
+      _peers_stand_still(this_shard().outside().peers_stand_still()) {}
 
 work_stage::work_stage(const stage_plan& planned, const deploy_options& options, output& to,
                        std::unique_ptr<view> from, std::unique_ptr<kernel> work)
@@ -300,7 +303,7 @@ stage::progress work_stage::step() {
     _in->gather(n, _lanes.data());
     kernel_step done = _kernel->run(_lanes.data(), n, _slots.data(), room);
     _out.unclaim(room - done.produced);
-    _out.publish(done.produced);
+    publish(done.produced);
     _in->release(done.consumed);
     _counters.elements += done.consumed;
     ++_counters.batches;
@@ -325,7 +328,7 @@ stage::progress work_stage::finish() {
     }
     kernel_step done = _kernel->finish(_slots.data(), room);
     _out.unclaim(room - done.produced);
-    _out.publish(done.produced);
+    publish(done.produced);
     _counters.failures += done.failure ? 1 : 0;
     return done.produced == room && !done.failure ? progress::moved : end(std::move(done.failure));
 }

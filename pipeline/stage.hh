@@ -9,6 +9,8 @@
 #include <vector>
 
 #include <weir/core/future.hh>
+#include <weir/core/poller.hh>
+#include <weir/core/shard.hh>
 #include <weir/core/task.hh>
 #include <weir/core/timer.hh>
 #include <weir/pipeline/kernel.hh>
@@ -253,8 +255,20 @@ class producing_stage : public stage {
     output* ring() noexcept final { return &_out; }
 
   protected:
+    /// Shows the `n` oldest claimed elements to the readers, which have gone on while they were
+    /// made; see poller::let_peers_run().
+    void publish(std::size_t n) {
+        if (_peers_stand_still) [[unlikely]] {
+            this_shard().outside().let_peers_run();
+        }
+        _out.publish(n);
+    }
+
     output& _out;
     std::vector<slot_lane> _slots;
+
+  private:
+    const bool _peers_stand_still;
 };
 
 /// A kernel, or a chain of them, between a view and a ring.

@@ -53,7 +53,7 @@ class shard_backend final : public backend {
     std::uint32_t completions_mask() const noexcept override { return 1; }
     void run_blocking(blocking_work& work) override;
     std::uint64_t random() noexcept override;
-    bool shuffles() const noexcept override { return true; }
+    bool shuffles() const noexcept override { return _engine.options.schedule.shuffles; }
     bool peers_stand_still() const noexcept override;
     void let_peers_run() override;
     void start(operation& work) override;

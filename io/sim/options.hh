@@ -66,6 +66,7 @@ struct schedule_options {
     time_range pause{milliseconds(1), milliseconds(300)};
     unsigned looks_before_preempt = 6;   ///< a slice lasts 1 to this many, and
     duration quota = microseconds(500);  ///< at most so long and one task
+    bool shuffles = true;                ///< ready tasks run in random order
     /// Where a turn publishes, rings or wakes, the host's other shards first take the turns that
     /// were due by then. One in so many times the turn is held up there, and they take those of
     /// that time, too. 0: each turn is alone.
