@@ -78,6 +78,21 @@ TEST_SUITE("sim/broker") {
     TEST_CASE("two writes of one tail page at once are found within 20 seeds") {
         CHECK(first_seed_that_finds("overlapping-tail-writes", 20));
     }
+    TEST_CASE("a log that a start refuses ends the run, and nobody asks for it for ever") {
+        statistics counts;
+        bool refused = false;
+        for (std::uint64_t seed = 1; seed <= 100 && !refused; ++seed) {
+            try {
+                const auto faulty = broker_scenario(counts, {"overlapping-tail-writes"});
+                sim::run_once(seed, cuts_only(seed), faulty);
+            } catch (const std::runtime_error& broken) {
+                const std::string what = broken.what();
+                REQUIRE(what.find("wait for ever") == std::string::npos);
+                refused = what.find("a log does not start") != std::string::npos;
+            }
+        }
+        CHECK(refused);
+    }
     TEST_CASE("a stale batch behind a cut is found within 100 seeds") {
         CHECK(first_seed_that_finds("stale-batch", 100));
     }
