@@ -137,7 +137,9 @@ future<append_result> log::append_in_line(std::span<std::byte> batches,
     _metrics.append_bytes += batches.size();
     _metrics.waiting_bytes += batches.size();
     future<append_result> result = added.done.get_future();
-    start_committing();
+    if (!_committing) {
+        start_committing(_background->hold());
+    }
     return result;
 }
 
@@ -175,15 +177,12 @@ std::int64_t log::assign_offsets(std::span<std::byte> batches) {
     return next;
 }
 
-void log::start_committing() {
-    if (_committing) {
-        return;
-    }
+void log::start_committing(gate::holder inside) {
     _committing = true;
     std::exception_ptr failure;
     try {
         // It tells its failures to those who wait for the appends.
-        commit_pending(_background->hold()).ignore();
+        commit_pending(std::move(inside)).ignore();
         return;
     } catch (...) {
         failure = std::current_exception();  // there was no memory for its frame
@@ -198,14 +197,14 @@ future<> log::commit_pending(gate::holder inside) {
         std::exception_ptr failure;
         try {
             co_await commit_next();
-            if (_pending.empty() && _overlapping.valid()) {
-                co_await std::exchange(_overlapping, {});
-            }
         } catch (...) {
             failure = std::current_exception();
         }
         if (failure) {
             is_passing_want(failure) ? refuse_pending(failure) : stop(failure);
+        }
+        if (_pending.empty() && _overlapping.valid()) {
+            co_await std::exchange(_overlapping, {});
         }
     }
     _committing = false;

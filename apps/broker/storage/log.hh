@@ -187,7 +187,7 @@ class log {
     future<append_result> append_in_line(std::span<std::byte> batches,
                                          std::vector<std::byte> owned);
     std::int64_t assign_offsets(std::span<std::byte> batches);
-    void start_committing();
+    void start_committing(gate::holder inside);
     future<> commit_pending(gate::holder inside);
     future<> commit_next();
     future<> write(commit next);
@@ -206,6 +206,7 @@ class log {
     future<> prepare_segment();
     future<> roll();
     future<> seal_in_background(segment& old, std::unique_ptr<active_segment> file);
+    future<> seal_file(segment& old, active_segment& file);
     future<> end_background_work();
     future<> seal_active(gate::holder inside);
 

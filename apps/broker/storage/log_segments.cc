@@ -53,7 +53,7 @@ future<> log::prepare_segment() {
     }
     segment& last = *_segments.back();
     auto resumed = co_await active_segment::resume(_directory, last, _options, _metrics);
-    if (last.sealed) {
+    if (last.has_index) {
         co_await unseal(_directory, last, _options);
     }
     _active = std::move(resumed);
@@ -99,12 +99,17 @@ future<> log::roll() {
     }
 }
 
-/// Never fails: a segment that could not be sealed is walked by the next start.
 future<> log::seal_in_background(segment& old, std::unique_ptr<active_segment> file) {
+    co_await seal_file(old, *file);
+}
+
+/// Never fails: a segment that could not be sealed is walked by the next start.
+future<> log::seal_file(segment& old, active_segment& file) {
     std::string failure;
     try {
-        co_await file->prepare_to_seal();
-        co_await file->close();
+        co_await file.settle();  // whatever fails: nothing of it is under way when it goes
+        co_await file.prepare_to_seal();
+        co_await file.close();
         co_await seal(_directory, old, _options);
         if (_options.tail_copy) {
             co_await io::unlink(segment_path(_directory, old.base_offset, tail_copy_suffix));
@@ -124,17 +129,22 @@ future<> log::rest() {
     return seal_active(_background->hold());
 }
 
-future<> log::seal_active(gate::holder) {
-    _committing = true;     // what is appended waits in line
-    co_await close_mark();  // first: no sync of it begins from here on
-    if (_sealing.valid()) {
-        co_await std::exchange(_sealing, {});
+/// Never fails: without memory for it the log stays open.
+future<> log::seal_active(gate::holder inside) {
+    _committing = true;  // what is appended waits in line
+    try {
+        co_await close_mark();  // first: no sync of it begins from here on
+        if (_sealing.valid()) {
+            co_await std::exchange(_sealing, {});
+        }
+        co_await seal_file(*_segments.back(), *_active);
+        _active = nullptr;
+        ++_metrics.rests;
+    } catch (const std::bad_alloc&) {
     }
-    ++_metrics.rests;
-    co_await seal_in_background(*_segments.back(), std::exchange(_active, nullptr));
     _committing = false;
     if (!_pending.empty()) {
-        start_committing();
+        start_committing(std::move(inside));  // also if the gate closes: they came before
     }
 }
 

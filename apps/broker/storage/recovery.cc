@@ -103,7 +103,7 @@ class segment_recovery {
             co_return false;
         }
         _found->size = _file_size;
-        _found->sealed = true;
+        _found->sealed = _found->has_index = true;
         _found->index.thin(_options.max_index_entries);
         co_return true;
     }

@@ -62,6 +62,7 @@ future<> seal(std::string directory, segment& sealed, const log_options& options
 }
 
 future<> write_index_files(std::string directory, segment& sealed, const log_options& options) {
+    sealed.has_index = true;
     sealed.index.finish();
     co_await replace_file(segment_path(directory, sealed.base_offset, time_index_suffix),
                           sealed.index.encode_times());
@@ -73,18 +74,25 @@ future<> write_index_files(std::string directory, segment& sealed, const log_opt
 }
 
 future<> unseal(std::string directory, segment& opened, const log_options& options) {
-    // In memory the index may be thinner than on disk. Readers use it until the other is there.
-    auto index = co_await load_index(directory, opened.base_offset, opened.size, options);
-    const auto last = index ? index->last() : std::nullopt;
-    if (!index || (last ? last->last_offset + 1 : opened.base_offset) != opened.next_offset) {
-        throw error("read index of", segment_path(directory, opened.base_offset, index_suffix),
-                    errc::corrupt);
+    if (opened.sealed) {
+        // In memory the index may be thinner than on disk. Readers use it until the other is there.
+        auto index = co_await load_index(directory, opened.base_offset, opened.size, options);
+        const auto last = index ? index->last() : std::nullopt;
+        if (!index || (last ? last->last_offset + 1 : opened.base_offset) != opened.next_offset) {
+            throw error("read index of", segment_path(directory, opened.base_offset, index_suffix),
+                        errc::corrupt);
+        }
+        opened.index = std::move(*index);
+        opened.sealed = false;
     }
-    opened.index = std::move(*index);
-    co_await io::unlink(segment_path(directory, opened.base_offset, index_suffix));
-    co_await io::unlink(segment_path(directory, opened.base_offset, time_index_suffix));
+    for (const std::string_view suffix : {index_suffix, time_index_suffix}) {
+        const std::string path = segment_path(directory, opened.base_offset, suffix);
+        if (co_await io::exists(path)) {
+            co_await io::unlink(path);
+        }
+    }
     co_await io::sync_directory(directory);
-    opened.sealed = false;
+    opened.has_index = false;
 }
 
 future<std::optional<segment_index>> load_index(std::string directory, std::int64_t base_offset,

@@ -21,6 +21,7 @@ struct segment {
     std::uint64_t size = 0;        ///< bytes of whole, durable batches
     segment_index index;
     bool sealed = false;
+    bool has_index = false;  ///< sealed, or what a failed seal or unseal left: of its index files
 };
 
 /// Kafka's files have 31 bits for an offset within a segment and for a position in it.
@@ -54,7 +55,8 @@ future<> replace_file(std::string path, std::vector<std::byte> bytes);
 future<> seal(std::string directory, segment& sealed, const log_options& options);
 /// The second half of seal(), for a file that is known to be cut and synced.
 future<> write_index_files(std::string directory, segment& sealed, const log_options& options);
-/// Makes a sealed segment an open one again, before anything is added to it.
+/// Makes a segment that has_index an open one again, before anything is added to it. After a
+/// failure it may be tried again.
 future<> unseal(std::string directory, segment& opened, const log_options& options);
 /// Reads the index files of a sealed segment.
 /// data_bytes  of its .log file: an index that is too large for it can't be right

@@ -8,6 +8,7 @@ namespace weir::broker {
 
 using namespace storage_test;
 using namespace std::chrono_literals;
+namespace memory = io::sim::memory;
 
 namespace {
 
@@ -32,6 +33,39 @@ future<> append_at_last(log& to, std::int64_t offset) {
         co_await sleep_for(100ms);
     }
     CHECK(false);
+}
+
+/// returns  whether it is there now
+future<bool> made_directory(std::string path) {
+    try {
+        co_await io::make_directories(path);
+    } catch (const error&) {
+        co_return false;
+    }
+    co_return true;
+}
+
+/// Opens a log, then appends and rests for ever, whatever is refused.
+future<> rest_and_append(std::string directory, std::int64_t& acknowledged) {
+    recent_memory recent(0);
+    std::unique_ptr<log> to;
+    for (;;) {
+        try {
+            if (!to) {
+                to = co_await log::open(directory, small_options(), recent);
+            }
+            if (to->stopped()) {
+                co_await to->reopen();
+            }
+            const std::size_t bytes = this_shard().random() % 3000;
+            acknowledged = (co_await to->append(batch_of(0, 1, bytes))).base_offset + 1;
+        } catch (const error& e) {
+            CHECK_FALSE(e.is(errc::corrupt));
+        }
+        if (to && to->can_rest() && this_shard().random() % 2 == 0) {
+            co_await to->rest();
+        }
+    }
 }
 
 }  // namespace
@@ -152,6 +186,70 @@ TEST_SUITE("broker/storage/idle") {
             on.run(session(0));
             on.run(session(30));
             CHECK(on.lines.count >= static_cast<unsigned>(plain.disk.has_direct ? 0 : 2));
+        }
+    }
+
+    TEST_CASE("a seal that failed leaves nothing that the next start takes for damage") {
+        for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+            CAPTURE(seed);
+            io::sim::world_options scarce;
+            scarce.faults[io::sim::fault::no_memory] = 100'000;
+            bed on(seed, scarce);
+            std::int64_t acknowledged = 0;
+            on.start([&acknowledged]() -> future<> {
+                while (!co_await made_directory("/data/t-0")) {
+                }
+                co_await rest_and_append("/data/t-0", acknowledged);
+            });
+            on.world.run_until([&] { return acknowledged > 40; }, 1h);
+            on.world.run_for(duration(on.world.random().below(2'000'000)));
+            on.world.power_cut(on.host);
+            on.world.faults().stop();
+            on.run([&acknowledged]() -> future<> {
+                co_await with_log("/data/t-0", small_options(), [&](log& to) -> future<> {
+                    CHECK(to.end_offset() >= acknowledged);
+                    co_await to.append(batch_of(0, 1));
+                });
+            });
+        }
+    }
+
+    TEST_CASE("what is appended while a log rests is written, also if the log closes meanwhile") {
+        bed on(115);
+        on.run([]() -> future<> {
+            co_await io::make_directories("/data/t-0");
+            recent_memory recent(0);
+            auto opened = co_await log::open("/data/t-0", small_options(), recent);
+            co_await opened->append(batch_of(0, 1));
+            future<> resting_now = opened->rest();
+            future<append_result> appended = opened->append(batch_of(1, 1));
+            co_await opened->close();
+            CHECK((co_await std::move(appended)).base_offset == 1);
+            co_await std::move(resting_now);
+        });
+    }
+
+    TEST_CASE("whichever allocation of a rest fails, the log takes what comes next") {
+        for (const std::uint64_t times : {1, 6}) {
+            std::uint64_t first = 0;
+            for (bool more = true; more; ++first) {
+                CAPTURE(first);
+                bed on(116);
+                on.run([&]() -> future<> {
+                    co_await with_log("/data/t-0", small_options(), [&](log& to) -> future<> {
+                        co_await to.append(batch_of(0, 1));
+                        memory::fail(first, times);
+                        try {
+                            co_await to.rest();
+                        } catch (const std::bad_alloc&) {
+                            // It is as open as before.
+                        }
+                        more = memory::stop_failing() > 0;
+                        CHECK((co_await to.append(batch_of(1, 1))).base_offset == 1);
+                    });
+                });
+            }
+            CHECK(first > 10);
         }
     }
 }
