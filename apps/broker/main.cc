@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <thread>
 
 #include <broker/command_line.hh>
 #include <broker/server/broker.hh>
 #include <fmt/format.h>
+#include <malloc.h>
 #include <sys/resource.h>
 
+#include <weir/core/cgroup.hh>
 #include <weir/io/run.hh>
 
 namespace {
@@ -18,6 +23,21 @@ void raise_descriptors() {
         files.rlim_cur = files.rlim_max;
         setrlimit(RLIMIT_NOFILE, &files);  // what it is, it is
     }
+}
+
+/// Where memory is scarce, large blocks are mapped one by one: what is given back goes back to the
+/// kernel. In the heap it stays behind what lives longer, and makes it several times as large as
+/// the budgets.
+void keep_heap_small() {
+    constexpr std::uint64_t scarce_bytes = std::uint64_t{1} << 30;
+    constexpr int large_block_bytes = 128 * 1024;
+    if (weir::usable_memory_bytes(weir::cgroup_limits()) >= scarce_bytes) {
+        return;
+    }
+    const auto shards = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 64U));
+    mallopt(M_MMAP_THRESHOLD, large_block_bytes);
+    mallopt(M_TRIM_THRESHOLD, large_block_bytes);
+    mallopt(M_ARENA_MAX, shards + 2);
 }
 
 void tell(const weir::broker::broker_options& options,
@@ -37,6 +57,7 @@ void tell(const weir::broker::broker_options& options,
 }  // namespace
 
 int main(int argc, char** argv) try {
+    keep_heap_small();
     weir::broker::command_line line = weir::broker::parse_command_line(argc, argv);
     if (line.exit_code) {
         return *line.exit_code;

@@ -101,7 +101,10 @@ future<> broker::stop() {
 
 future<semaphore_units> broker::admit(request& asked, std::size_t bytes) {
     semaphore_units there = _answers.try_take(bytes);
-    if (!there) {
+    if (!there && !asked.place) {
+        asked.place = asked.reserved.try_acquire(1);
+    }
+    if (!there && asked.place) {
         there = _answers.try_take_reserved(bytes, bytes);
     }
     return there ? make_ready_future<semaphore_units>(std::move(there))

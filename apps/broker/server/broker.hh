@@ -77,12 +77,12 @@ class broker {
         return std::min(_options.answer_bytes_each, _answers.most());
     }
     /// Memory for what a request costs beside the records that it reads: what is made of it, and
-    /// its answer.
+    /// its answer. One request of a connection may draw on what is kept for those who hold nothing.
     /// fails    errc::limit_exceeded if there is never so much; if nobody waits any more
     future<semaphore_units> admit(request& asked, std::size_t bytes);
     /// Batches that threads of the pool may open for this shard.
     semaphore& openings() noexcept { return _openings; }
-    /// Look-ups of times under way on this shard.
+    /// Requests of this shard's connections that look up times.
     semaphore& look_ups() noexcept { return _look_ups; }
     logger& diagnostics() noexcept { return _log; }
     net::address where() const noexcept { return _server->where(); }

@@ -27,7 +27,9 @@ client_connection::client_connection(broker& here, net::connection& socket)
       _lines{{},
              semaphore(1),
              semaphore(here.options().fetches_in_flight),
-             semaphore(here.answer_share())} {}
+             semaphore(here.answer_share()),
+             semaphore(1),
+             semaphore(1)} {}
 
 future<> client_connection::serve() {
     future<> writer = write_answers();

@@ -271,11 +271,11 @@ void fetch_work::give_back() {
 
 future<answer> fetch_work::run() {
     co_await take_turn();
+    _own = co_await _here.admit(_asked, _asked.frame.bytes().size() * bytes_per_byte);
     _body = decode_body<fetch_request>(_asked);
     if (_body.session_epoch > 0) {
         co_return refuse(error_code::fetch_session_id_not_found);  // none was ever given
     }
-    _own = co_await _here.admit(_asked, _asked.frame.bytes().size() * bytes_per_byte);
     const duration patience = std::min<duration>(
         std::chrono::milliseconds(std::max(_body.max_wait_ms, 0)), _here.options().fetch_wait_max);
     const instant deadline = this_shard().now() + patience;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/protocol/list_offsets.hh>
 
+#include <algorithm>
 #include <map>
 #include <utility>
 #include <vector>
@@ -48,7 +49,6 @@ future<part> look_up(broker& owner, std::string_view topic, std::int32_t index,
         co_return part{index, error_code::unsupported_version};
     }
     try {
-        const semaphore_units turn = co_await owner.look_ups().acquire();
         const auto at = co_await of->find_timestamp(timestamp, owner.options().opened_bytes_max);
         // Nothing so young: no offset, and no error.
         co_return at ? part{index, error_code::none, at->timestamp, at->offset}
@@ -70,6 +70,26 @@ future<std::vector<numbered<part>>> look_up_all(broker& owner, const std::vector
         co_await maybe_yield();
     }
     co_return found;
+}
+
+/// Turns to look up times: the connection's, then one of the shard's.
+struct look_up_turn {
+    semaphore_units connection;
+    semaphore_units shard;
+};
+
+// Waited for here, not where the partitions are: a call that waits on another shard keeps others
+// from getting there. A connection stands in the shard's line once, however much it asks.
+// fails    with the reason of `asked.ended`
+future<look_up_turn> take_turn(broker& here, request& asked, const std::vector<entry>& entries) {
+    look_up_turn turn;
+    const bool by_time = std::any_of(entries.begin(), entries.end(),
+                                     [](const entry& each) { return each.wanted->timestamp >= 0; });
+    if (by_time) {
+        turn.connection = co_await asked.look_ups.acquire(1, asked.ended);
+        turn.shard = co_await here.look_ups().acquire(1, asked.ended);
+    }
+    co_return turn;
 }
 
 /// A partition that is named twice is an error of its own, as in Kafka.
@@ -108,16 +128,18 @@ future<std::vector<entry>> list_entries(const list_offsets_request& body,
 
 // next: look_up() above, on the shard of each partition
 future<answer> list_offsets(broker& here, request& asked) {
-    const auto body = decode_body<list_offsets_request>(asked);
     semaphore_units own = co_await here.admit(asked, asked.frame.bytes().size() * bytes_per_byte);
+    const auto body = decode_body<list_offsets_request>(asked);
     entries_by_shard by_shard;
     std::vector<entry> entries = co_await list_entries(body, by_shard);
+    look_up_turn turn = co_await take_turn(here, asked, entries);
     co_await on_shards_of(
         here, by_shard,
         [&entries](broker& owner, entry_numbers which) {
             return look_up_all(owner, entries, which);
         },
         [&entries](std::uint32_t number, const part& found) { entries[number].found = found; });
+    turn = {};
     protocol::list_offsets_response response;
     for (const entry& each : entries) {
         if (response.topics.empty() || response.topics.back().name != each.topic) {

@@ -62,8 +62,8 @@ future<std::vector<described>> find_topics(broker& here, const request& asked,
 }  // namespace
 
 future<answer> metadata(broker& here, request& asked) {
-    const auto wanted = decode_body<metadata_request>(asked);
     semaphore_units own = co_await here.admit(asked, asked.frame.bytes().size() * bytes_per_byte);
+    const auto wanted = decode_body<metadata_request>(asked);
     const std::vector<described> topics = co_await find_topics(here, asked, wanted);
     std::size_t partitions = 0;
     for (const described& each : topics) {

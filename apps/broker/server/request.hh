@@ -28,6 +28,8 @@ struct request {
         semaphore produces;  ///< the one whose batches are on their way to their partitions
         semaphore fetches;   ///< those that may hold records
         semaphore answers;   ///< bytes that they may hold
+        semaphore look_ups;  ///< the one that looks up times
+        semaphore reserved;  ///< the one request that may draw on what is kept for others
     };
 
     /// elements_max  that all arrays of the request may have together
@@ -37,7 +39,9 @@ struct request {
           ended(of_connection.ended),
           produces(of_connection.produces),
           fetches(of_connection.fetches),
-          answers(of_connection.answers) {
+          answers(of_connection.answers),
+          look_ups(of_connection.look_ups),
+          reserved(of_connection.reserved) {
         body.limit_elements(elements_max);
         header = protocol::decode_header(body);
     }
@@ -49,6 +53,9 @@ struct request {
     semaphore& produces;
     semaphore& fetches;
     semaphore& answers;
+    semaphore& look_ups;
+    semaphore& reserved;
+    semaphore_units place;  ///< of `reserved`, until it is answered
 };
 
 /// What goes back, and what its borrowed bytes lie in.

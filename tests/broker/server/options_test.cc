@@ -43,8 +43,19 @@ TEST_SUITE("broker/server/options") {
                 CHECK(options.answer_bytes_each > options.storage.log.max_batch_bytes);
                 CHECK(answer_memory(options.answer_bytes).most() >
                       options.storage.log.max_batch_bytes);
+                CHECK(options.elements_max >= 1'000);
+                CHECK(options.look_ups_at_once >= 1);
+                CHECK(options.openings_at_once >= 1);
             }
         }
+    }
+
+    TEST_CASE("in little memory a request names less, and less is looked up and opened at once") {
+        broker_options options;
+        options.fit_to_memory(64 * mib, 2);
+        CHECK(options.elements_max < broker_options().elements_max);
+        CHECK(options.look_ups_at_once < broker_options().look_ups_at_once);
+        CHECK(options.openings_at_once < broker_options().openings_at_once);
     }
 
     TEST_CASE("memory in which no broker lives is refused, with figures") {
@@ -59,6 +70,7 @@ TEST_SUITE("broker/server/options") {
         broker_options options;
         options.fit_to_memory(1024 * 1024 * mib, 2);
         CHECK(options.request_bytes == broker_options().request_bytes);
+        CHECK(options.elements_max == broker_options().elements_max);
         CHECK(options.answer_bytes == broker_options().answer_bytes);
         CHECK(options.storage.recent_bytes == broker_options().storage.recent_bytes);
     }
