@@ -29,6 +29,7 @@ FLAGS = ["-std=c++20", "-I.include", "-Iapps", "-Itests", "-I.", "-Wall", "-Wext
          "-Werror", "-Wextra-semi", "-Wnon-virtual-dtor", "-Wno-missing-field-initializers",
          "-fsyntax-only"]
 FUZZ_SECONDS = {"quick": 5, "full": 20}
+HOSTILE_SECONDS = 60
 SEED_SECONDS = {"quick": 20, "full": 300}
 PROGRESS_S = float(os.environ.get("WEIR_PROGRESS_SECONDS", 30))
 JOBS = os.cpu_count()
@@ -283,6 +284,24 @@ def step_fuzz(check):
             "-rss_limit_mb=2048", "-timeout=10", f"-artifact_prefix={LOGS}/{name}-", corpus,
             *([seeds] if seeds.is_dir() else [])], environment=SANITIZER_ENVIRONMENT)
     return f"{len(names)} targets, {seconds} s each"
+
+
+def step_hostile(check):
+    """Hostile clients for a minute against the release build, with assertions, in 64 MiB."""
+    build(check, *PLAIN, targets=["build.ninja"])
+    build(check, *PLAIN, targets=["apps/broker/weir-broker"])
+    check.log.flush()
+    start = check.log.tell()
+    status = check.run(["tests/interop/small_memory_test.py"], timeout_s=900, environment={
+        "WEIR_BUILD": str(ROOT / "build"), "WEIR_HOSTILE_S": str(HOSTILE_SECONDS)})
+    text = pathlib.Path(check.log.name).read_text(encoding="utf-8", errors="replace")[start:]
+    skipped = re.search(r"(?m)^skip .*?: (.*)", text)
+    if skipped:
+        raise Skipped(skipped[1])
+    told = re.findall(r"(?m)^(?:quiet|hostile|memory): .*", text)
+    if status != 0:
+        raise Failed("\n".join(["the broker did not live through it", *told]))
+    return "\n  ".join([f"{HOSTILE_SECONDS} s", *told])
 
 
 def step_model(check):

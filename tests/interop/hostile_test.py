@@ -5,7 +5,6 @@
 lives, serves others, and starts again on what it kept."""
 import gzip
 import pathlib
-import random
 import socket
 import struct
 import sys
@@ -14,15 +13,11 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import broker as support  # noqa: E402
 import script  # noqa: E402
+from hostile import Extremes, batch, crc32c, record  # noqa: E402
 from kafka.protocol.fetch import FetchRequest  # noqa: E402
 from kafka.protocol.metadata import MetadataRequest  # noqa: E402
 from kafka.protocol.offset import OffsetRequest  # noqa: E402
 from kafka.protocol.produce import ProduceRequest  # noqa: E402
-
-try:
-    from kafka.record._crc32c import crc as crc32c  # noqa: E402
-except ImportError:
-    crc32c = None
 
 UNSUPPORTED_VERSION = 35
 INVALID_REQUEST = 42
@@ -44,31 +39,6 @@ def produce(client, records, topic="t", partition=0):
     ((_, ((_, error, base, *_),)),) = client.ask(
         ProduceRequest[7](None, -1, 30_000, [(topic, [(partition, records)])])).topics
     return error, base
-
-
-def batch(records, count, codec=0, attributes=0, first_ms=None, max_ms=None):
-    """A batch with a true checksum, of records that are given as bytes."""
-    now = int(time.time() * 1000)
-    first_ms = now if first_ms is None else first_ms
-    max_ms = first_ms if max_ms is None else max_ms
-    covered = struct.pack(">hiqqqhii", attributes | codec, count - 1, first_ms, max_ms, -1, -1, -1,
-                          count) + records
-    return struct.pack(">qiibI", 0, len(covered) + 9, -1, 2, crc32c(covered)) + covered
-
-
-def varint(value):
-    value = value << 1 if value >= 0 else ~(value << 1)
-    text = bytearray()
-    while value > 127:
-        text.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*text, value])
-
-
-def record(delta=0, value=b"x", time_delta=0):
-    places = b"\0" + varint(time_delta) + varint(delta)
-    body = places + varint(-1) + varint(len(value)) + value + b"\0"
-    return varint(len(body)) + body
 
 
 def test_counts():
@@ -146,9 +116,7 @@ class Peak:
         pathlib.Path(f"/proc/{self._broker.process.pid}/clear_refs").write_text("5", "ascii")
 
     def bytes(self):
-        text = pathlib.Path(f"/proc/{self._broker.process.pid}/status").read_text("ascii")
-        (line,) = [each for each in text.splitlines() if each.startswith("VmHWM")]
-        return int(line.split()[1]) * 1024 - self._before
+        return self._broker.peak_resident_bytes() - self._before
 
 
 def fill(client, topic, partitions, batches, size):
@@ -326,68 +294,6 @@ def test_compressed_times():
                              (9_000, (now + 9_000, 9)), (9_001, (-1, -1))):
             answer = client.ask(OffsetRequest[1](-1, [("look", [(0, now + at)])]))
             assert answer.topics[0][1][0][1:] == (0, *expected), answer
-
-
-class Extremes:
-    """Requests of right form whose numbers are drawn from those that break things."""
-
-    def __init__(self, seed):
-        self.chance = random.Random(seed)
-
-    def number(self, bits):
-        edge = 1 << (bits - 1)
-        return self.chance.choice([0, 1, -1, -2, -3, 2, 7, edge - 1, -edge, edge - 2, edge // 2,
-                                   self.chance.randrange(-edge, edge)])
-
-    def int(self, bits):
-        return struct.pack({8: ">b", 16: ">h", 32: ">i", 64: ">q"}[bits], self.number(bits))
-
-    def array(self, element):
-        count = self.chance.choice([0, 1, 1, 2, 5, 100])
-        return struct.pack(">i", count) + b"".join(element() for _ in range(count))
-
-    def topic(self, element):
-        name = self.chance.choice([b"t", b"extremes", b"", b"no such", b"__x", b"x" * 300])
-        return self.array(lambda: struct.pack(">h", len(name)) + name + self.array(element))
-
-    def partition(self):
-        return struct.pack(">i", self.chance.choice([0, 1, 2, 3, self.number(32)]))
-
-    def batch(self):
-        whole = bytearray(support.batch([b"x"] * self.chance.choice([1, 3])))
-        for at, bits in self.chance.sample([(0, 64), (21, 16), (23, 32), (27, 64), (35, 64),
-                                            (43, 64), (51, 16), (53, 32), (57, 32)],
-                                           self.chance.randrange(3)):
-            whole[at:at + bits // 8] = self.int(bits)
-        whole[17:21] = struct.pack(">I", crc32c(bytes(whole[21:])))
-        return struct.pack(">i", len(whole)) + bytes(whole)
-
-    def fetch(self, version):
-        def wanted():
-            return (self.partition() + (self.int(32) if version >= 9 else b"") + self.int(64) +
-                    (self.int(64) if version >= 5 else b"") + self.int(32))
-        wait = struct.pack(">i", self.chance.choice([0, 5, -1, -(1 << 31)]))
-        body = self.int(32) + wait + self.int(32) + self.int(32) + self.int(8)
-        body += self.int(32) + self.int(32) if version >= 7 else b""
-        body += self.topic(wanted) + (self.topic(lambda: self.int(32)) if version >= 7 else b"")
-        return body + (b"\0\0" if version >= 11 else b"")
-
-    def produce(self, _):
-        acks = struct.pack(">h", self.chance.choice([-1, 1, 1, self.number(16)]))
-        return b"\xff\xff" + acks + self.int(32) + self.topic(
-            lambda: self.partition() + self.chance.choice([self.batch, lambda: b"\xff" * 4])())
-
-    def list_offsets(self, version):
-        return self.int(32) + (self.int(8) if version >= 2 else b"") + self.topic(
-            lambda: self.partition() + self.int(64))
-
-    def request(self):
-        key, version, body = self.chance.choice(
-            [(1, version, self.fetch) for version in (4, 5, 7, 9, 11)] +
-            [(0, version, self.produce) for version in (3, 5, 7)] * 2 +
-            [(2, version, self.list_offsets) for version in (1, 2)] * 2)
-        whole = struct.pack(">hhih", key, version, 7, 4) + b"host" + body(version)
-        return struct.pack(">i", len(whole)) + whole
 
 
 def test_extremes():

@@ -170,6 +170,12 @@ class Broker:
         text = pathlib.Path(f"/proc/{self.process.pid}/status").read_text("ascii")
         return int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) * 1024
 
+    def peak_resident_bytes(self):
+        """The most since it started, or since clear_refs was told 5; 0 once it has ended."""
+        path = pathlib.Path(f"/proc/{self.process.pid}/status")
+        found = re.search(r"VmHWM:\s+(\d+) kB", path.read_text("ascii"))
+        return int(found[1]) * 1024 if found else 0
+
     def processor_s(self):
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text("ascii").split(") ")[1]
         user, system = fields.split()[11:13]
