@@ -302,16 +302,21 @@ int list_directory_now(const op::list_directory& what) noexcept {
     if (directory == nullptr) {
         return -errno;
     }
-    errno = 0;
-    // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody else has this stream
-    while (const dirent* entry = readdir(directory)) {
-        const std::string_view name = entry->d_name;
-        if (name != "." && name != "..") {
-            what.names->emplace_back(name);
-        }
+    int cause = 0;
+    try {
         errno = 0;
+        // NOLINTNEXTLINE(concurrency-mt-unsafe): nobody else has this stream
+        while (const dirent* entry = readdir(directory)) {
+            const std::string_view name = entry->d_name;
+            if (name != "." && name != "..") {
+                what.names->emplace_back(name);
+            }
+            errno = 0;
+        }
+        cause = errno;
+    } catch (const std::bad_alloc&) {
+        cause = ENOMEM;
     }
-    const int cause = errno;
     closedir(directory);
     return -cause;
 }

@@ -227,8 +227,10 @@ void shard_backend::deliver(finished& done) {
         }
     }
     if (auto* list = std::get_if<op::list_directory>(&work->what)) {
-        for (const std::string& name : done.names) {
-            list->names->push_back(name);
+        try {
+            list->names->insert(list->names->end(), done.names.begin(), done.names.end());
+        } catch (const std::bad_alloc&) {
+            done.outcome.result = -ENOMEM;
         }
     }
     finish(*work, done.outcome);

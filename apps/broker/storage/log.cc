@@ -79,7 +79,7 @@ log::log(std::string directory, log_options options, recent_memory& recent,
 }
 
 log::~log() {
-    WEIR_ASSERT(_closed);
+    WEIR_ASSERT(_closed || _metrics.appends == 0);
 }
 
 future<std::unique_ptr<log>> log::open(std::string directory, log_options options,

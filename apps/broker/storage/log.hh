@@ -92,7 +92,7 @@ class log {
                                              abort_source* give_up = nullptr);
     log(const log&) = delete;
     log& operator=(const log&) = delete;
-    /// Must be closed before.
+    /// Must be closed before, if it was appended to.
     ~log();
 
     /// Appends one or more whole batches, checked by protocol::check_produced: gives them offsets

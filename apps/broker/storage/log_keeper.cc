@@ -39,18 +39,19 @@ void log_keeper::watched::end_moved() noexcept {
 
 // Never fails: a log that does not come back stays stopped, and says so.
 future<> log_keeper::bring_back(watched& stopped, gate::holder inside) {
-    try {
-        while (stopped.of.stopped() && !stopped.damaged &&
-               (!_options.attempts_max || stopped.attempts < *_options.attempts_max)) {
-            const unsigned doublings = std::min(stopped.attempts, 30U);
+    while (stopped.of.stopped() && !stopped.damaged && !_closing.requested() &&
+           (!_options.attempts_max || stopped.attempts < *_options.attempts_max)) {
+        const unsigned doublings = std::min(stopped.attempts, 30U);
+        try {
             co_await sleep_for(
                 std::min(_options.wait_max, _options.wait_min * (std::int64_t{1} << doublings)),
                 _closing);
             const semaphore_units turn = co_await _turn.acquire(1, _closing);
             co_await try_once(stopped);
+        } catch (const std::exception&) {
+            // The store closes, or there is no memory now, which others may give back.
         }
-    } catch (const error&) {
-        // The store closes.
+        co_await yield();
     }
     stopped.under_way = false;
     if (stopped.of.stopped() && !_closing.requested()) {

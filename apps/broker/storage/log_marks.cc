@@ -66,8 +66,8 @@ future<> log::sync_mark_in_time(gate::holder inside) {
     _mark_waits = true;
     try {
         co_await sleep_for(_options.mark_sync_wait_max, *_end_of_waits);
-    } catch (const error&) {
-        // It closes, and syncs then.
+    } catch (const std::exception&) {
+        // It closes, and syncs then; or there is no memory, and the next commit tries again.
         _mark_waits = false;
         co_return;
     }
@@ -81,7 +81,7 @@ future<> log::sync_mark_in_time(gate::holder inside) {
 /// log, as any failed sync does.
 future<> log::sync_mark(gate::holder inside) {
     _mark_syncing = true;
-    std::string failure;
+    std::error_code failure;
     try {
         semaphore_units turn;
         if (_mark_syncs != nullptr) {
@@ -92,13 +92,15 @@ future<> log::sync_mark(gate::holder inside) {
         co_await _mark->sync();
         _metrics.unsynced_mark_bytes -= told;
     } catch (const error& e) {
-        failure = e.what();
+        failure = e.code();
+    } catch (const std::bad_alloc&) {
+        failure = std::make_error_code(std::errc::not_enough_memory);
     }
     _mark_syncing = false;
-    if (!failure.empty() && !_end_of_waits->requested()) {
+    if (failure && !_end_of_waits->requested()) {
         shard& here = this_shard();
         here.log().write(here.log_context(), log_level::warning, "mark not synced",
-                         {{"directory", _directory}, {"cause", failure}});
+                         {{"directory", _directory}, {"cause", failure.message()}});
     } else if (_metrics.unsynced_mark_bytes > 0 && !_mark_waits) {
         co_await sync_mark_in_time(std::move(inside));
     }

@@ -167,9 +167,12 @@ future<> log::end_background_work() {
 
 future<> log::reopen() {
     WEIR_ASSERT(stopped() && !_closed);
+    // What needs memory comes first: a gate that has closed can't be closed by the next try.
+    auto background = std::make_unique<gate>();
+    auto end_of_waits = std::make_unique<abort_source>();
     co_await end_background_work();
-    _background = std::make_unique<gate>();
-    _end_of_waits = std::make_unique<abort_source>();
+    _background = std::move(background);
+    _end_of_waits = std::move(end_of_waits);
     co_await close_mark();
     if (auto old = std::exchange(_active, nullptr)) {
         // Its descriptor has failed for good; closing it has nothing to add.

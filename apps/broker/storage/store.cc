@@ -70,8 +70,9 @@ future<> store::look_for_idle_logs(gate::holder) {
                 each.second->close_idle_reads();
             }
         } catch (const std::exception&) {
-            // The store closes, or there is no memory now.
+            // The store closes, or there is no memory now, which others may give back.
         }
+        co_await yield();
     }
 }
 
@@ -105,28 +106,34 @@ std::size_t store::open_logs() const noexcept {
 /// Never fails.
 future<> store::open_in_turn(gate::holder) {
     while (!_in_line.empty() && !_closing.requested()) {
-        const topic_partition which = take_next();
-        _at_work.insert(which);
-        co_await open_one(which);
-        _at_work.erase(which);
+        // From one set to the other and back without a need for memory.
+        const auto which = _at_work.insert(take_next()).position;
+        try {
+            co_await open_one(*which);
+            _at_work.erase(which);
+        } catch (const std::bad_alloc&) {
+            _in_line.insert(_at_work.extract(which));
+        }
+        co_await yield();
         if (opening() == 0) {
             tell_opened();
         }
     }
 }
 
-topic_partition store::take_next() {
+std::set<topic_partition>::node_type store::take_next() {
     while (!_wanted.empty()) {
-        const topic_partition wanted = std::move(_wanted.front());
+        auto wanted = _in_line.extract(_wanted.front());
         _wanted.pop_front();
-        if (_in_line.erase(wanted) > 0) {
+        if (wanted) {
             return wanted;
         }
     }
-    return std::move(_in_line.extract(_in_line.begin()).value());
+    return _in_line.extract(_in_line.begin());
 }
 
-/// Never fails: a log that is damaged or lost is left as it is, for what is short it waits.
+/// A log that is damaged or lost is left as it is, for what is short it waits.
+/// fails    std::bad_alloc
 future<> store::open_one(topic_partition which) {
     duration wait = retry_min;
     while (!_closing.requested()) {
@@ -274,9 +281,15 @@ future<log*> store::make(topic_partition which) {
 }
 
 log& store::keep(const topic_partition& which, std::unique_ptr<log> opened) {
-    log& kept = *(_logs[which] = std::move(opened));
-    _keeper.watch(kept);
-    return kept;
+    const auto place = _logs.try_emplace(which).first;
+    try {
+        _keeper.watch(*opened);
+    } catch (...) {
+        _logs.erase(place);
+        throw;
+    }
+    place->second = std::move(opened);
+    return *place->second;
 }
 
 std::vector<topic_partition> store::partitions() const {

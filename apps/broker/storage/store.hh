@@ -94,7 +94,7 @@ class store {
           _keeper(options.reopen) {}
     future<std::unique_ptr<log>> open_log(const topic_partition& which);
     future<> open_in_turn(gate::holder inside);
-    topic_partition take_next();
+    std::set<topic_partition>::node_type take_next();
     future<> open_one(topic_partition which);
     future<> look_for_idle_logs(gate::holder inside);
     std::vector<log*> idle_logs() const;
