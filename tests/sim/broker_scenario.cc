@@ -273,9 +273,6 @@ class broker_run {
 io::sim::world_options rough(std::uint64_t seed) {
     io::sim::world_options options = cuts_only(seed);
     options.faults = io::sim::fault_plan::swarm(seed);
-    // A log that lacks descriptors or memory stops, as if its device had failed.
-    options.faults[io::sim::fault::no_descriptor] = 0;
-    options.faults[io::sim::fault::no_memory] = 0;
     options.nemesis_period = 200ms;
     options.outage = {1ms, 1s};
     return options;
