@@ -23,6 +23,9 @@ constexpr std::size_t connection_bytes = std::size_t{16} << 10;
 // What an element of a request may take, times the connections that may have one decoded at once.
 constexpr std::size_t element_bytes = std::size_t{8} << 10;
 
+// What a partition takes that rests: 3 KiB were measured. All may have a quarter of the memory.
+constexpr std::size_t partition_bytes = std::size_t{4} << 10;
+
 /// The part of a shard's memory, within what the smallest and the largest broker need.
 std::size_t part_of(std::size_t memory, std::size_t divisor, std::size_t least, std::size_t most) {
     return std::clamp(memory / divisor, least, most) / mib * mib;
@@ -45,6 +48,8 @@ void broker_options::fit_to_memory(std::uint64_t memory, unsigned shards) {
     server.connections_max =
         std::clamp<std::size_t>(each / connection_bytes, 64, server.connections_max);
     opened_bytes_max = part_of(each, 4, 4 * mib, opened_bytes_max);
+    partitions_max = static_cast<std::int32_t>(
+        std::min(usable / 4 / partition_bytes, static_cast<std::size_t>(partitions_max)));
     elements_max = std::clamp<std::size_t>(each / element_bytes, 1'000, elements_max);
     look_ups_at_once = std::clamp<std::size_t>(each / (16 * mib), 1, look_ups_at_once);
     openings_at_once = std::clamp<std::size_t>(each / (16 * mib), 1, openings_at_once);

@@ -72,8 +72,9 @@ future<> wait_for_logs(host& on, sharded<broker>& shards, duration wait_max) {
 future<> start_and_wait(host& on, sharded<broker>& shards, net::admin_server* admin,
                         const broker_options& options,
                         std::function<void(const broker_addresses&)> started) {
-    const std::vector<topic_entry> topics =
-        co_await learn_topics(options.data_directory, options.partitions_max);
+    // What is there already is believed also where there is too little memory for new ones.
+    const std::vector<topic_entry> topics = co_await learn_topics(
+        options.data_directory, std::max(options.partitions_max, broker_options().partitions_max));
     co_await shards.invoke_on_all([&topics](broker& each) { return each.open(topics); });
     co_await wait_for_logs(on, shards, options.open_wait_max);
     co_await shards.local().listen(options.listen);

@@ -50,6 +50,16 @@ TEST_SUITE("broker/server/options") {
         }
     }
 
+    TEST_CASE("as many partitions come into being as the memory can hold") {
+        broker_options options;
+        options.fit_to_memory(64 * mib, 2);
+        CHECK(options.partitions_max >= 1'000);
+        CHECK(options.partitions_max < 4'000);
+        broker_options large;
+        large.fit_to_memory(1024 * mib, 2);
+        CHECK(large.partitions_max == broker_options().partitions_max);
+    }
+
     TEST_CASE("in little memory a request names less, and less is looked up and opened at once") {
         broker_options options;
         options.fit_to_memory(64 * mib, 2);
