@@ -89,9 +89,12 @@ TEST_CASE("graphs are drawn for graphviz, for programs and for people") {
         [](host&) -> future<> {
             std::vector<int> out;
             const auto run = co_await deploy(three_stages(out), {.capacity = 8});
-            co_await sleep_for(std::chrono::milliseconds(7));
             const picture drawn = draw(run->laid_out(), "a \"graph\" & </script>");
-            const moment now{std::chrono::milliseconds(7), co_await run->sample(3)};
+            moment now;
+            do {  // until futures are under way: at some instants they have all just ended
+                co_await sleep_for(std::chrono::milliseconds(1));
+                now = {now.at + std::chrono::milliseconds(1), co_await run->sample(3)};
+            } while (bottleneck(drawn, now) != 2 && now.at < std::chrono::milliseconds(20));
             const std::string dot = to_dot(drawn, now);
             check_dot(dot);
             CHECK(has(dot, "p0_0 -> p0_1 [label=\""));

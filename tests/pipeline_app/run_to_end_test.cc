@@ -123,6 +123,7 @@ TEST_CASE("what was asked for is recorded of a program that is ended early, too"
         [](host& own) -> future<> {
             apps::pipeline_options options;
             options.watch.record = file_of("run_to_end.svg");
+            options.stop_patience = std::chrono::seconds(10);  // for a full ring, on a slow world
             co_await weir::io::make_directories(
                 std::filesystem::path(options.watch.record).parent_path());
             std::filesystem::remove(options.watch.record);  // of an earlier run, unless simulated
