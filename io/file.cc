@@ -53,13 +53,28 @@ struct file::open_file {
 
     void check() const noexcept { check_shard(shard, "the file", path.c_str()); }
     void let_go() noexcept {
-        if (--owners == 0) {
-            if (fd >= 0) {
-                submit(op::close{fd}).ignore();
-            }
-            delete this;
+        if (--owners != 0) {
+            return;
         }
+        if (fd < 0) {
+            delete this;
+            return;
+        }
+        leaving.what = op::close{fd};
+        this_backend().start(leaving);
     }
+
+    /// Closes what went without close(), and takes all of it along: made with the file, since at
+    /// its end there may be no memory.
+    class farewell final : public operation {
+      public:
+        explicit farewell(open_file& of) noexcept : operation(op::nop{}), _of(of) {}
+        void complete(const completion&) noexcept override { delete &_of; }
+
+      private:
+        open_file& _of;
+    };
+    farewell leaving{*this};
 };
 
 /// An operation under way, for as long as it lives.

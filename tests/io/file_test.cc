@@ -9,9 +9,11 @@
 
 #include <weir/core/coroutine.hh>
 #include <weir/core/scope.hh>
+#include <weir/core/sleep.hh>
 #include <weir/io/budget.hh>
 #include <weir/io/file.hh>
 #include <weir/io/run.hh>
+#include <weir/io/sim/memory.hh>
 #include <weir/io/sim/replay.hh>
 #include <weir/io/submit.hh>
 
@@ -154,6 +156,23 @@ TEST_SUITE("io/file") {
             co_await again.close();
             co_await io::unlink(path);
         });
+    }
+
+    TEST_CASE("files that go without close() are closed, also when there is no memory") {
+        sim::world world(1);
+        sim::sim_host& host = world.add_host("tested", 1);
+        host.start([](class host&) -> future<> {
+            std::vector<io::file> files;
+            for (int i = 0; i < 100; ++i) {  // more than a pool keeps blocks for
+                files.push_back(co_await io::file::open("left", for_writing()));
+            }
+            sim::memory::fail(0, UINT64_MAX);
+            files.clear();
+            sim::memory::stop_failing();
+            co_await sleep_for(1s);
+        });
+        REQUIRE(world.run_until([&] { return host.exited(); }, 60s));
+        CHECK(host.failure() == "");
     }
 
     TEST_CASE("large reads and writes go in pieces, and others have turns between them") {
