@@ -155,14 +155,15 @@ bool mesh_port::send(shard_id to, call_record& record) {
 }
 
 void mesh_port::wait_for_credit(lane& to, unsigned level, call_record& record) {
+    // First, since it may find no memory: then the call is not in line, and the caller may go.
+    if (record._deadline != never && (!_deadlines.armed() || record._deadline < _deadlines.due())) {
+        _deadlines.arm(record._deadline);
+    }
     lane::level& line = to.levels[level];
     ++_counters.credit_waits;
     ++line.waiting;
     (line.last_waiting ? line.last_waiting->next : line.first_waiting) = &record;
     line.last_waiting = &record;
-    if (record._deadline != never && (!_deadlines.armed() || record._deadline < _deadlines.due())) {
-        _deadlines.arm(record._deadline);
-    }
 }
 
 void mesh_port::push(lane& to, call_record& record) {

@@ -67,10 +67,11 @@ void report(int signal, const siginfo_t& about, const void* context) noexcept {
                                 " at %p", about.si_addr);
     }
     if (here) {
-        length += std::snprintf(line + length, sizeof line - static_cast<std::size_t>(length),
-                                ": shard %u, group %s%s", static_cast<unsigned>(this_shard().id()),
-                                this_shard().scheduler().name(this_shard().running_group()).c_str(),
-                                in_a_fiber ? ", in a fiber" : "");
+        length +=
+            std::snprintf(line + length, sizeof line - static_cast<std::size_t>(length),
+                          ": shard %u, group %.200s%s", static_cast<unsigned>(this_shard().id()),
+                          this_shard().scheduler().name(this_shard().running_group()).c_str(),
+                          in_a_fiber ? ", in a fiber" : "");
     } else {
         length += std::snprintf(line + length, sizeof line - static_cast<std::size_t>(length),
                                 ": no shard, thread %d", ::gettid());

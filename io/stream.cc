@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include <weir/core/assert.hh>
@@ -141,7 +142,10 @@ future<buffer> input_stream::take_first() {
     }
     if (_way == way::ahead) {
         _depth = std::min(2 * _depth, _options.depth);
-        read_ahead();
+        try {
+            read_ahead();
+        } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): the next read asks again
+        }
     } else {
         _piece_bytes = std::min(2 * _piece_bytes, _options.buffer_bytes);
     }
@@ -151,9 +155,12 @@ future<buffer> input_stream::take_first() {
 /// A line that was typed at a terminal must not hold the memory of thousands.
 buffer input_stream::fitting(buffer memory, std::size_t size) {
     if (size < memory.size() / 4 && _way == way::in_order) {
-        buffer result = buffer::copy_of(memory.bytes().first(size));
-        _spare = std::move(memory);
-        return result;
+        try {
+            buffer result = buffer::copy_of(memory.bytes().first(size));
+            _spare = std::move(memory);
+            return result;
+        } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): then it holds more
+        }
     }
     memory.truncate(size);
     return memory;
@@ -209,18 +216,23 @@ future<> output_stream::begin() {
 future<> output_stream::write(std::span<const std::byte> bytes) {
     check();
     co_await begin();
-    while (!bytes.empty()) {
-        if (_filling.empty()) {
-            _filling = buffer::allocate(_options.buffer_bytes, page);
+    try {
+        while (!bytes.empty()) {
+            if (_filling.empty()) {
+                _filling = buffer::allocate(_options.buffer_bytes, page);
+            }
+            const std::size_t count = std::min(bytes.size(), _filling.size() - _filled);
+            std::memcpy(_filling.writable().data() + _filled, bytes.data(), count);
+            bytes = bytes.subspan(count);
+            _filled += count;
+            _written += count;
+            if (_filled == _filling.size()) {
+                co_await start_write(false);
+            }
         }
-        const std::size_t count = std::min(bytes.size(), _filling.size() - _filled);
-        std::memcpy(_filling.writable().data() + _filled, bytes.data(), count);
-        bytes = bytes.subspan(count);
-        _filled += count;
-        _written += count;
-        if (_filled == _filling.size()) {
-            co_await start_write(false);
-        }
+    } catch (...) {
+        _failure = std::current_exception();  // a part of it may be there: nothing may follow that
+        throw;
     }
 }
 
@@ -232,26 +244,26 @@ future<> output_stream::start_write(bool padded) {
     }
     if (_in_order) {
         check();  // nothing may follow a piece that is missing
+        _behind.emplace_back();
         const std::size_t length = std::exchange(_filled, 0);
         _position += length;
-        _behind.emplace_back();
         _behind.back() =
             futurize([&] { return write_next_kept(_file, std::exchange(_filling, {}), length); });
         co_return;
     }
-    buffer full = std::exchange(_filling, {});
-    const std::size_t filled = std::exchange(_filled, 0);
-    const std::size_t whole = filled / page * page;
+    // All memory comes first: what is in the buffer stays there if there is none, and nothing may
+    // be written that nobody waits for.
+    const std::size_t whole = _filled / page * page;
+    buffer next = whole < _filled ? buffer::allocate(_options.buffer_bytes, page) : buffer();
+    _behind.emplace_back();
+    buffer full = std::exchange(_filling, std::move(next));
+    const std::size_t filled = std::exchange(_filled, _filled - whole);
     const std::size_t length = padded && whole < filled ? whole + page : filled;
     std::memset(full.writable().data() + filled, 0, length - filled);
     if (whole < filled) {
-        _filling = buffer::allocate(_options.buffer_bytes, page);
         std::memcpy(_filling.writable().data(), full.data() + whole, filled - whole);
-        _filled = filled - whole;
     }
     const std::uint64_t position = std::exchange(_position, _position + whole);
-    // Its place comes first: nothing may be written that nobody waits for.
-    _behind.emplace_back();
     _behind.back() = futurize([&] { return write_kept(_file, position, std::move(full), length); });
 }
 
