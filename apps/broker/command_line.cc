@@ -102,11 +102,13 @@ void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts
     limits
         .add_option("--requests-in-flight", broker.requests_in_flight,
                     "Requests under way of one connection")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
     limits
         .add_option("--answer-bytes", broker.answer_bytes,
                     "Bytes of fetched records on their way to clients, a shard")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
     limits
         .add_option("--answer-bytes-each", broker.answer_bytes_each,
                     "Of these for one connection, so that a slow reader waits for itself")
@@ -120,7 +122,8 @@ void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts
     limits
         .add_option("--elements-max", broker.elements_max,
                     "Topics, partitions and the like that one request may name")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
     limits
         .add_option("--look-ups-at-once", broker.look_ups_at_once,
                     "Offsets by time that are looked up at the same time, a shard")
@@ -212,7 +215,8 @@ void add_limits(CLI::App& app, command_line& line, texts& text) {
     limits
         .add_option("--stop-grace", text.stop_grace_seconds,
                     "Seconds for what is under way when it is told to stop")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->check(CLI::Range(0.0, 1e6));
 }
 
 void add_machine_options(CLI::App& app, command_line& line, texts& text) {

@@ -62,10 +62,17 @@ future<> broker::make_topic(std::string topic, std::int32_t partitions) {
             return all->local()._store->create(made).then([](auto*) {});
         });
     }
-    std::vector<topic_entry> topics = _topics;
-    topics.push_back({topic, random_uuid(), partitions});
-    co_await write_topics(_options.data_directory, topics);
-    _topics = std::move(topics);
+    // It is listed already where only a catalog was not reached the last time.
+    const auto listed =
+        std::ranges::find_if(_topics, [&](const topic_entry& each) { return each.name == topic; });
+    if (listed == _topics.end()) {
+        std::vector<topic_entry> topics = _topics;
+        topics.push_back({topic, random_uuid(), partitions});
+        co_await write_topics(_options.data_directory, topics);
+        _topics = std::move(topics);
+    } else {
+        partitions = listed->partitions;
+    }
     co_await on_all(
         [all = _all, topic, partitions] { all->local()._catalog.add(topic, partitions); });
 }

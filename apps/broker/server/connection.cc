@@ -99,8 +99,9 @@ future<> client_connection::read_requests() {
         // A produce takes its place in the connection's line before anything waits, so that the
         // parts of successive requests reach each partition's shard in the order of the requests.
         probe("dispatch");
-        future<answer> result = dispatch(_broker, *asked);
-        _pending.push_back({std::move(result), std::move(asked), std::move(slot)});
+        _pending.push_back({{}, std::move(asked), std::move(slot)});  // its place comes first
+        pending& last = _pending.back();
+        last.result = futurize([&] { return dispatch(_broker, *last.asked); });
         if (_more.open()) {
             _more.set_value();
         }

@@ -47,18 +47,19 @@ future<part> append(broker& owner, std::string_view topic, std::int32_t index,
     probe("append");
     log* const found = owner.find(topic, index);
     if (found == nullptr) {
-        return make_ready_future<part>(part{index, owner.code_of_missing(topic, index)});
+        co_return part{index, owner.code_of_missing(topic, index)};
     }
-    return found->append_borrowed(records).then_wrapped(
-        [&owner, found, index, at = topic_partition{std::string(topic), index}](auto appended) {
-            if (appended.failed()) {
-                return part{index, owner.code_of(appended.take_failure())};
-            }
-            const append_result result = appended.take();
-            owner.grown(at);
-            return part{index, error_code::none, result.base_offset, result.log_append_time,
-                        found->start_offset()};
-        });
+    // All memory is there before the log has the batch: from then on its end is waited for.
+    const topic_partition at{std::string(topic), index};
+    auto appended = found->append_borrowed(records);
+    co_await settled(appended);
+    if (appended.failed()) {
+        co_return part{index, owner.code_of(appended.take_failure())};
+    }
+    const append_result result = appended.take();
+    owner.grown(at);
+    co_return part{index, error_code::none, result.base_offset, result.log_append_time,
+                   found->start_offset()};
 }
 
 /// One produce: checks its batches and sends them to their partitions, in order; waits for all.
