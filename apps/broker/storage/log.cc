@@ -246,8 +246,8 @@ future<> log::write(commit next) {
         sync_mark_later(next.frozen.batches.size());
         co_return;
     }
-    for (auto each = next.appends.rbegin(); each != next.appends.rend(); ++each) {
-        _pending.push_front(std::move(*each));  // they fail with those behind them
+    for (pending_append& each : next.appends) {
+        refuse(each, failure);  // those behind them fail next
     }
     stop(failure);
 }
@@ -313,24 +313,38 @@ void log::publish(commit& durable) {
     notify();
 }
 
+/// Also without memory: who appended hears of it, then as of that.
+void log::refuse(pending_append& each, const std::exception_ptr& why) noexcept {
+    ++_metrics.appends_failed;
+    _metrics.waiting_bytes -= each.batches.size();
+    std::exception_ptr failure;
+    try {
+        failure = failure_of_append(why, _directory);
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    each.done.set_failure(std::move(failure));
+}
+
 /// Fails all that wait, and forgets their offsets: nothing of them is on disk.
-void log::refuse_pending(const std::exception_ptr& why) {
+void log::refuse_pending(const std::exception_ptr& why) noexcept {
     for (pending_append& each : _pending) {
-        ++_metrics.appends_failed;
-        _metrics.waiting_bytes -= each.batches.size();
-        each.done.set_failure(failure_of_append(why, _directory));
+        refuse(each, why);
     }
     _pending.clear();
     _next_offset = _end_offset;
     notify();
 }
 
-void log::stop(const std::exception_ptr& why) {
+void log::stop(const std::exception_ptr& why) noexcept {
     ++_metrics.stops;
     _failure = why;
     shard& here = this_shard();
-    here.log().write(here.log_context(), log_level::error, "log stopped by a failed write",
-                     {{"directory", _directory}, {"cause", text_of(why)}});
+    try {
+        here.log().write(here.log_context(), log_level::error, "log stopped by a failed write",
+                         {{"directory", _directory}, {"cause", text_of(why)}});
+    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): it is counted
+    }
     refuse_pending(why);
 }
 

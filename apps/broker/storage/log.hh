@@ -197,8 +197,9 @@ class log {
     commit freeze(std::size_t count);
     marked_end end_after(const commit& durable) const noexcept;
     void publish(commit& durable);
-    void refuse_pending(const std::exception_ptr& why);
-    void stop(const std::exception_ptr& why);
+    void refuse(pending_append& each, const std::exception_ptr& why) noexcept;
+    void refuse_pending(const std::exception_ptr& why) noexcept;
+    void stop(const std::exception_ptr& why) noexcept;
     void notify() noexcept;
 
     // log_segments.cc: the files under it.

@@ -2,7 +2,9 @@
 #include <broker/storage/log_keeper.hh>
 
 #include <algorithm>
+#include <new>
 #include <string>
+#include <utility>
 
 #include <weir/core/coroutine.hh>
 #include <weir/core/log.hh>
@@ -34,7 +36,20 @@ void log_keeper::watched::end_moved() noexcept {
         attempts = 0;
     }
     under_way = true;
-    by.bring_back(*this, by._attempts.hold()).ignore();
+    try {
+        by.bring_back(*this, by._attempts.hold()).ignore();
+    } catch (const std::bad_alloc&) {
+        under_way = false;  // look() tries again
+        missed = true;
+    }
+}
+
+void log_keeper::look() noexcept {
+    for (watched& each : _watched) {
+        if (std::exchange(each.missed, false)) {
+            each.end_moved();
+        }
+    }
 }
 
 // Never fails: a log that does not come back stays stopped, and says so.

@@ -40,6 +40,8 @@ class log_keeper {
 
     /// Looks after a log, which must not be closed before close().
     void watch(log& kept);
+    /// Begins what found no memory when its log stopped. Now and then.
+    void look() noexcept;
     /// Logs that are stopped now.
     std::size_t stopped() const noexcept;
     /// Ends the waits, and waits for a reopening that is under way. Once.
@@ -56,6 +58,7 @@ class log_keeper {
         bool damaged = false;   // it will not become whole by waiting
         instant reopened{};
         bool under_way = false;
+        bool missed = false;  // there was no memory to begin
     };
 
     future<> bring_back(watched& stopped, gate::holder inside);

@@ -61,6 +61,7 @@ future<> store::look_for_idle_logs(gate::holder) {
     while (!_closing.requested()) {
         try {
             co_await sleep_for(period, _closing);
+            _keeper.look();
             for (log* const each : idle_logs()) {
                 if (each->can_rest() && !_closing.requested()) {
                     co_await each->rest();

@@ -2,6 +2,7 @@
 #include <broker/storage/store.hh>
 
 #include "stores.hh"
+#include <weir/core/await_all.hh>
 #include <weir/core/sleep.hh>
 
 namespace weir::broker {
@@ -174,6 +175,30 @@ TEST_SUITE("broker/storage/log_keeper") {
             }
             CHECK(first > 10);
         }
+    }
+
+    TEST_CASE("a log that stops when there is no memory at all comes back once there is some") {
+        bed on(47, failing(fault::write_error, 1'000'000));
+        on.run([&]() -> future<> {
+            co_await io::make_directory("/data");
+            store_options options = keeping(1000);
+            options.reopen.attempts_max.reset();
+            auto opened = co_await open_store("/data", options);
+            log* to = co_await opened->create({"t", 0});
+            auto refused = to->append(batch_of(0, 1));
+            future<> later = sleep_for(1s);
+            memory::fail(0, UINT64_MAX);
+            co_await settled(refused);
+            CHECK(refused.failed());
+            std::move(refused).ignore();
+            co_await std::move(later);
+            CHECK(memory::stop_failing() > 0);
+            on.world.faults().stop();
+            co_await sleep_for(60s);
+            CHECK(opened->stopped_logs() == 0);
+            co_await to->append(batch_of(0, 1));
+            co_await opened->close();
+        });
     }
 
     TEST_CASE("whichever allocation of a start fails, each log is served in the end") {
