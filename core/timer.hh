@@ -40,6 +40,9 @@ class timer {
 /// same instant fire in no order.
 class timer_heap {
   public:
+    /// Has room for the first few: most shards never arm more.
+    timer_heap() { _heap.reserve(64); }
+
     instant next_due() const noexcept { return _heap.empty() ? never : _heap.front()->_due; }
     std::size_t size() const noexcept { return _heap.size(); }
 
