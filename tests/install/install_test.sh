@@ -44,6 +44,8 @@ builds_the_library_alone() {
     ninja -C "$folder" -n all >"$TMPDIR/steps"
     grep -q 'static target libweir.a' "$TMPDIR/steps"
     ! grep -E '(tests|apps)/' "$TMPDIR/steps"
+    # Not lib64 where Debian's multiarch tools are missing: CMake and pkg-config don't look there.
+    meson configure "$folder" | grep -qE '^ *libdir +lib '
 }
 
 builds_an_application_by_name() {
