@@ -48,6 +48,12 @@ void wrong_shard(const char* what, const char* name, shard_id owner) noexcept {
     abort_with_backtrace();
 }
 
+void detail::check_no_shard(const char* what, const char* name, shard_id owner) noexcept {
+    if (owner != shard_id_here() && owner != no_shard) {
+        wrong_shard(what, name, owner);
+    }
+}
+
 void no_such_shard(shard_id asked, unsigned count) noexcept {
     char here[24];
     std::fprintf(stderr, "%s: a call to shard %u: this host has %u, numbered from 0\n",

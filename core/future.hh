@@ -246,18 +246,28 @@ class [[nodiscard]] future {
                 break;
             case phase::pending:
                 _promise->_future = nullptr;
-                if (_promise->_hears && on_a_shard()) [[unlikely]] {
-                    static_cast<hearing_promise<T>*>(_promise)->unwanted();
+                if (_promise->_hears) [[unlikely]] {
+                    tell_unwanted();
                 }
                 break;
             case phase::value:
                 std::destroy_at(&_value);
                 break;
             case phase::failed:
-                this_shard().report_ignored(_failure, _made);
-                std::destroy_at(&_failure);
+                report_unseen();
                 break;
         }
+    }
+    // Apart, so that what is rare does not keep the rest from being inlined.
+    [[gnu::cold, gnu::noinline]] void tell_unwanted() noexcept {
+        if (on_a_shard()) {
+            check_shard(_promise->_shard, "a future");
+            static_cast<hearing_promise<T>*>(_promise)->unwanted();
+        }
+    }
+    [[gnu::cold, gnu::noinline]] void report_unseen() noexcept {
+        this_shard().report_ignored(_failure, _made);
+        std::destroy_at(&_failure);
     }
 
     union {
@@ -296,10 +306,8 @@ class promise {
     }
     /// Breaks a promise that was not kept: the future fails with errc::broken_promise.
     ~promise() {
-        if (_open && (_future || _waiter)) {
-            // When all shards have ended, what is left goes wherever it lies.
-            _shard = on_a_shard() ? _shard : detail::no_shard;
-            set_failure(make_failure("wait", "promise", errc::broken_promise));
+        if (_open && (_future || _waiter)) [[unlikely]] {
+            break_off();
         }
     }
 
@@ -374,6 +382,11 @@ class promise {
     friend class future<T>;
     friend class hearing_promise<T>;
 
+    [[gnu::cold, gnu::noinline]] void break_off() noexcept {
+        // When all shards have ended, what is left goes wherever it lies.
+        _shard = on_a_shard() ? _shard : detail::no_shard;
+        set_failure(make_failure("wait", "promise", errc::broken_promise));
+    }
     void wake() noexcept {
         if (task* waiter = take_waiter()) {
             this_shard().make_ready(*waiter);

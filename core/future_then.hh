@@ -42,9 +42,10 @@ class continuation final : public task, public pooled {
                 await(std::move(inner));
                 return;
             }
-            _inner = std::move(inner);
+            _result.set_from(std::move(inner));
+        } else {
+            _result.set_from(std::move(_inner));
         }
-        _result.set_from(std::move(_inner));
         delete this;
     }
 

@@ -247,13 +247,17 @@ inline shard_id shard_id_here() noexcept {
 /// name     which one of its kind; may be empty
 [[noreturn, gnu::cold]] void wrong_shard(const char* what, const char* name,
                                          shard_id owner) noexcept;
+namespace detail {
+/// What is left of check_shard() where this is not the owner, or no shard at all.
+[[gnu::cold]] void check_no_shard(const char* what, const char* name, shard_id owner) noexcept;
+}  // namespace detail
 
 /// Aborts if `owner`, the shard of what is used, is not this one. What was made by a thread without
 /// a shard belongs to none.
 /// cost     two loads and a comparison: in every build
 inline void check_shard(shard_id owner, const char* what, const char* name = "") noexcept {
-    if (owner != detail::shard_id_here() && owner != detail::no_shard) [[unlikely]] {
-        wrong_shard(what, name, owner);
+    if (!on_a_shard() || this_shard().id() != owner) [[unlikely]] {
+        detail::check_no_shard(what, name, owner);
     }
 }
 

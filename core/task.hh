@@ -13,8 +13,8 @@ struct scheduling_group {
     friend bool operator==(scheduling_group, scheduling_group) = default;
 };
 
-/// What a task hands down to the tasks that it creates.
-struct task_context {
+/// What a task hands down to the tasks that it creates. A word, so that it is copied as one.
+struct alignas(4) task_context {
     scheduling_group group;
     /// How many calls of other shards wait for this; see mesh.hh. What nobody need wait for begins
     /// at 0: see begins_anew.
