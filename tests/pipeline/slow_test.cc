@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Elements that take long: what they give is seen at once, and their shard goes on beside them.
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -88,6 +89,26 @@ TEST_CASE("a batch of elements that were quick stops where they become slow") {
             together += seen[i] == seen[i - 1] ? 1 : 0;
         }
         CHECK(together <= 4);  // the first ones, before a batch is one element
+    });
+}
+
+TEST_CASE("no part of a fused stage loses what it had no time for") {
+    undisturbed([](weir::host&) -> future<> {
+        constexpr int quick = 5000;
+        // As pipes, which don't show their steps: the stage is a chain of kernels, not one loop.
+        const weir::pipeline::pipe<int, int> before =
+            describe<int>(map([](int i) { return i - 1; }));
+        const weir::pipeline::pipe<int, int> slow = describe<int>(map([](int i) {
+            work_for(i >= quick && i % 3 == 0 ? milliseconds(3) : duration(0));
+            return i + 1;
+        }));
+        std::vector<int> in(quick + 40);
+        std::iota(in.begin(), in.end(), 0);
+        std::vector<int> found;
+        co_await run(from_list(in) >> before >> slow >> before >> slow >> collect(found),
+                     {.where = {.how = placement::policy::pack}});
+        CHECK(found.size() == in.size());
+        CHECK(found == in);
     });
 }
 
