@@ -119,6 +119,15 @@ class Peak:
         return self._broker.peak_resident_bytes() - self._before
 
 
+def restart(broker, topic, partitions):
+    """Killed and started, and all of a topic is served: what that takes is nobody's request."""
+    broker.restart()
+    wanted = [(each, 0, 1) for each in range(partitions)]
+    with broker.client() as client:
+        support.wait_until(lambda: {error for error, *_ in fetch(
+            client, wanted, max_bytes=1, topic=topic).values()} == {0}, "all partitions")
+
+
 def fill(client, topic, partitions, batches, size):
     """Batches of `size` bytes at the end of each partition."""
     create(client, topic)
@@ -131,7 +140,7 @@ def test_fetch_often():
     """a partition that a fetch names a thousand times is read and answered once"""
     with BROKER.client() as client:
         fill(client, "often", 1, 5, 900_000)
-        BROKER.restart()  # so that it is read from the device
+    restart(BROKER, "often", 1)  # so that it is read from the device
     peak = Peak(BROKER)
     with BROKER.client() as client:
         answer = client.ask(FetchRequest[4](-1, 0, 0, 50 << 20, 0,
@@ -148,16 +157,16 @@ def test_fetch_many():
     with support.Broker("--shards", "2", "--partitions", partitions) as broker:
         with broker.client() as client:
             fill(client, "many", partitions, 2, 900_000)
-        broker.restart()
+        restart(broker, "many", partitions)
         peak = Peak(broker)
         with broker.client() as client:
             found = fetch(client, [(each, 0, 1 << 20) for each in range(partitions)],
                           max_bytes=4 << 20, topic="many")
-            assert len(found) == partitions
+            assert [error for error, *_ in found.values()] == [0] * partitions
             sent = sum(len(records) for _, _, records in found.values())
             assert 900_000 < sent <= 4 << 20, sent
         print(f"{sent >> 10} KiB sent, {peak.bytes() >> 20} MiB more resident")
-        assert peak.bytes() < 24 << 20, f"{peak.bytes()} bytes more"
+        assert peak.bytes() < 12 << 20, f"{peak.bytes()} bytes more"
 
 
 def test_slow_readers():
