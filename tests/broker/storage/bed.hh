@@ -136,6 +136,33 @@ struct bed {
     io::sim::sim_host& host;
 };
 
+/// A stretch of a host's work in which some allocations in a row fail.
+struct scarcity {
+    void begin() const { io::sim::memory::fail(first, times); }
+    void end() { met = io::sim::memory::stop_failing() > 0; }
+
+    std::uint64_t first;  ///< that fails, counted from begin()
+    std::uint64_t times;  ///< how many
+    bool met = false;     ///< whether one was asked for
+};
+
+/// Calls `body` with each allocation of its stretch as the first that fails: alone, and with those
+/// behind it, `times` in all.
+inline void whichever_allocation_fails(std::uint64_t times,
+                                       const std::function<void(scarcity&)>& body) {
+    for (const std::uint64_t in_a_row : {std::uint64_t{1}, times}) {
+        scarcity here{0, in_a_row};
+        do {
+            CAPTURE(here.first);
+            CAPTURE(here.times);
+            here.met = false;
+            body(here);
+            ++here.first;
+        } while (here.met);
+        CHECK(here.first > 10);
+    }
+}
+
 /// Opens the log of a directory, which it makes, calls `body` and closes the log.
 inline future<> with_log(std::string directory, log_options options,
                          std::function<future<>(log&)> body) {

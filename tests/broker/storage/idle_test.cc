@@ -230,27 +230,22 @@ TEST_SUITE("broker/storage/idle") {
     }
 
     TEST_CASE("whichever allocation of a rest fails, the log takes what comes next") {
-        for (const std::uint64_t times : {1, 6}) {
-            std::uint64_t first = 0;
-            for (bool more = true; more; ++first) {
-                CAPTURE(first);
-                bed on(116);
-                on.run([&]() -> future<> {
-                    co_await with_log("/data/t-0", small_options(), [&](log& to) -> future<> {
-                        co_await to.append(batch_of(0, 1));
-                        memory::fail(first, times);
-                        try {
-                            co_await to.rest();
-                        } catch (const std::bad_alloc&) {
-                            // It is as open as before.
-                        }
-                        more = memory::stop_failing() > 0;
-                        CHECK((co_await to.append(batch_of(1, 1))).base_offset == 1);
-                    });
+        whichever_allocation_fails(6, [](scarcity& scarce) {
+            bed on(116);
+            on.run([&]() -> future<> {
+                co_await with_log("/data/t-0", small_options(), [&](log& to) -> future<> {
+                    co_await to.append(batch_of(0, 1));
+                    scarce.begin();
+                    try {
+                        co_await to.rest();
+                    } catch (const std::bad_alloc&) {
+                        // It is as open as before.
+                    }
+                    scarce.end();
+                    CHECK((co_await to.append(batch_of(1, 1))).base_offset == 1);
                 });
-            }
-            CHECK(first > 10);
-        }
+            });
+        });
     }
 }
 

@@ -150,31 +150,26 @@ TEST_SUITE("broker/storage/log_keeper") {
     }
 
     TEST_CASE("whichever allocation of a reopening fails, the log comes back") {
-        for (const std::uint64_t times : {1, 8}) {
-            std::uint64_t first = 0;
-            for (bool more = true; more; ++first) {
-                CAPTURE(first);
-                bed on(45, failing(fault::write_error, 1'000'000));
-                on.run([&]() -> future<> {
-                    co_await io::make_directory("/data");
-                    store_options options = keeping(1000);
-                    options.reopen.attempts_max.reset();
-                    auto opened = co_await open_store("/data", options);
-                    log* to = co_await opened->create({"t", 0});
-                    co_await failure_of(to->append(batch_of(0, 1)));
-                    on.world.faults().stop();
-                    future<> later = sleep_for(5s);
-                    memory::fail(first, times);
-                    co_await std::move(later);
-                    more = memory::stop_failing() > 0;
-                    co_await sleep_for(5s);
-                    CHECK(opened->stopped_logs() == 0);
-                    co_await to->append(batch_of(0, 1));
-                    co_await opened->close();
-                });
-            }
-            CHECK(first > 10);
-        }
+        whichever_allocation_fails(8, [](scarcity& scarce) {
+            bed on(45, failing(fault::write_error, 1'000'000));
+            on.run([&]() -> future<> {
+                co_await io::make_directory("/data");
+                store_options options = keeping(1000);
+                options.reopen.attempts_max.reset();
+                auto opened = co_await open_store("/data", options);
+                log* to = co_await opened->create({"t", 0});
+                co_await failure_of(to->append(batch_of(0, 1)));
+                on.world.faults().stop();
+                future<> later = sleep_for(5s);
+                scarce.begin();
+                co_await std::move(later);
+                scarce.end();
+                co_await sleep_for(5s);
+                CHECK(opened->stopped_logs() == 0);
+                co_await to->append(batch_of(0, 1));
+                co_await opened->close();
+            });
+        });
     }
 
     TEST_CASE("a log that stops when there is no memory at all comes back once there is some") {
@@ -202,31 +197,25 @@ TEST_SUITE("broker/storage/log_keeper") {
     }
 
     TEST_CASE("whichever allocation of a start fails, each log is served in the end") {
-        for (const std::uint64_t times : {1, 8}) {
-            std::uint64_t first = 0;
-            for (bool more = true; more; ++first) {
-                CAPTURE(first);
-                bed on(46);
-                on.run([&]() -> future<> {
-                    co_await io::make_directory("/data");
-                    auto opened = co_await open_store("/data", keeping(1));
-                    for (int i = 0; i < 3; ++i) {
-                        co_await (co_await opened->create({"t", i}))->append(batch_of(0, 1));
-                    }
-                    co_await opened->close();
-                    future<> later = sleep_for(5s);
-                    opened =
-                        co_await store::open("/data", keeping(1), {{"t", 0}, {"t", 1}, {"t", 2}});
-                    memory::fail(first, times);
-                    co_await std::move(later);
-                    more = memory::stop_failing() > 0;
-                    co_await opened->opened();
-                    CHECK(opened->partitions().size() == 3);
-                    co_await opened->close();
-                });
-            }
-            CHECK(first > 10);
-        }
+        whichever_allocation_fails(8, [](scarcity& scarce) {
+            bed on(46);
+            on.run([&]() -> future<> {
+                co_await io::make_directory("/data");
+                auto opened = co_await open_store("/data", keeping(1));
+                for (int i = 0; i < 3; ++i) {
+                    co_await (co_await opened->create({"t", i}))->append(batch_of(0, 1));
+                }
+                co_await opened->close();
+                future<> later = sleep_for(5s);
+                opened = co_await store::open("/data", keeping(1), {{"t", 0}, {"t", 1}, {"t", 2}});
+                scarce.begin();
+                co_await std::move(later);
+                scarce.end();
+                co_await opened->opened();
+                CHECK(opened->partitions().size() == 3);
+                co_await opened->close();
+            });
+        });
     }
 
     TEST_CASE("without tries a stopped log waits for a restart") {
