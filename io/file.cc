@@ -346,7 +346,11 @@ future<> file::close() {
     if (of.under_way != 0) {
         co_await of.ended.get_future();
     }
-    co_await submit_or_fail(op::close{std::exchange(of.fd, -1)}, "close", of.path);
+    future<std::int32_t> closed = submit_or_fail(op::close{of.fd}, "close", of.path);
+    if (!closed.failed()) {
+        of.fd = -1;  // else there was no memory to begin: the last owner closes it
+    }
+    co_await std::move(closed);
     if (of.stopped) {
         throw error("close", of.path + " (stopped by a failed sync)",
                     std::error_code(EIO, std::generic_category()));
@@ -354,12 +358,14 @@ future<> file::close() {
 }
 
 future<> sync_directory(std::string path) {
-    const std::int32_t fd = co_await submit_or_fail(
-        op::open{.path = path.c_str(), .directory = true}, "open directory", path);
-    const std::int32_t result = co_await submit(op::sync{fd, true});
-    co_await submit_or_fail(op::close{fd}, "close directory", path);
+    file directory(new file::open_file(std::move(path), {}));  // as in open()
+    file::open_file& opened = *directory._opened;
+    opened.fd = co_await submit_or_fail(op::open{.path = opened.path.c_str(), .directory = true},
+                                        "open directory", opened.path);
+    const std::int32_t result = co_await submit(op::sync{opened.fd, true});
+    co_await directory.close();
     if (result < 0) {
-        throw error::from_errno("sync directory", path, -result);
+        throw error::from_errno("sync directory", opened.path, -result);
     }
 }
 

@@ -76,9 +76,9 @@ class file {
     future<std::size_t> read(std::uint64_t offset, std::span<std::byte> into,
                              abort_source* give_up = nullptr);
     /// Reads what comes next where there are no offsets (op::file_status::by_position): in a pipe
-    /// or a terminal. One at a time. give_up  ends the wait for the next byte; not null: outlives
-    /// the call returns  the count, as soon as there is something; 0 at the end, or if `into` is
-    /// empty
+    /// or a terminal. One at a time.
+    /// give_up  ends the wait for the next byte; not null: outlives the call
+    /// returns  the count, as soon as there is something; 0 at the end, or if `into` is empty
     future<std::size_t> read_next(std::span<std::byte> into, abort_source* give_up = nullptr);
     /// Writes all of `from` where there are no offsets. One at a time.
     future<> write_next(std::span<const std::byte> from, abort_source* give_up = nullptr);
@@ -114,6 +114,7 @@ class file {
     unsigned under_way() const noexcept;
 
   private:
+    friend future<> sync_directory(std::string path);
     struct open_file;
     class use;
 

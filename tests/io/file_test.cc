@@ -175,6 +175,36 @@ TEST_SUITE("io/file") {
         CHECK(host.failure() == "");
     }
 
+    TEST_CASE(
+        "whichever allocation of a close or of a directory's sync fails, no descriptor is lost") {
+        sim::world_options few;
+        few.network.descriptors = 16;
+        sim::world world(1, few);
+        sim::sim_host& host = world.add_host("tested", 1);
+        host.start([](class host&) -> future<> {
+            co_await io::make_directories("/a folder with a long name");
+            for (int i = 0; i < 20; ++i) {
+                bool met = true;
+                for (std::uint64_t first = 0; met; ++first) {
+                    auto left =
+                        co_await io::file::open("/a folder with a long name/left", for_writing());
+                    sim::memory::fail(first, 1);
+                    try {
+                        co_await io::sync_directory("/a folder with a long name");
+                        co_await left.close();
+                    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): may be
+                    } catch (...) {
+                        sim::memory::stop_failing();
+                        throw;
+                    }
+                    met = sim::memory::stop_failing() > 0;
+                }
+            }
+        });
+        REQUIRE(world.run_until([&] { return host.exited(); }, 60s));
+        CHECK(host.failure() == "");
+    }
+
     TEST_CASE("large reads and writes go in pieces, and others have turns between them") {
         io::budget_options small;
         small.operation_bytes_max = 64 << 10;
