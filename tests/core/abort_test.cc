@@ -125,8 +125,10 @@ TEST_SUITE("core/abort") {
         shard.pass(1h);
         promise<int> work;
         auto result = with_deadline(this_shard().now() + duration::max(), work.get_future());
-        auto other = with_deadline(this_shard().now() + forever, [](abort_source& source) {
+        abort_source* given = nullptr;
+        auto other = with_deadline(this_shard().now() + forever, [&given](abort_source& source) {
             CHECK(source.deadline() == never);
+            given = &source;
             return sleep_for(forever, source).then_wrapped([](future<> ended) {
                 std::move(ended).ignore();
                 return 2;
@@ -137,6 +139,8 @@ TEST_SUITE("core/abort") {
         CHECK_FALSE(other.available());
         work.set_value(1);
         CHECK(shard.wait(std::move(result)) == 1);
+        given->request();  // nothing else ends it
+        CHECK(shard.wait(std::move(other)) == 2);
     }
 
     TEST_CASE("a deadline that nobody waits for any more keeps no timer, nor does late work") {

@@ -24,6 +24,12 @@ namespace {
 
 using namespace std::chrono_literals;
 
+#if __has_feature(undefined_behavior_sanitizer)
+constexpr bool looks_by_pipe = true;
+#else
+constexpr bool looks_by_pipe = false;
+#endif
+
 run_options with_shards(unsigned count) {
     run_options options;
     options.placement.shards = count;
@@ -138,7 +144,9 @@ TEST_SUITE("io/end") {
         CHECK(plain.says("cause=reeds"));
     }
 
-    TEST_CASE("no descriptor left at the start is said with its remedy") {
+    // UBSan looks by way of a pipe whether there is an object; where none can be had it says no.
+    TEST_CASE("no descriptor left at the start is said with its remedy" *
+              doctest::skip(looks_by_pipe)) {
         for (const rlim_t most : {3, 4, 5, 6, 7, 8, 10}) {
             const auto end = test::in_child([most] {
                 lower(RLIMIT_NOFILE, most);
