@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/core/host.hh>
 
+#include <cerrno>
+
 #include <weir/core/assert.hh>
 #include <weir/core/sharded.hh>
 
@@ -85,7 +87,15 @@ future<> host::until_stop() {
 namespace {
 
 // Shard 0 gives out the names and numbers, so that two that come at once differ.
+/// A group without shares would never run.
+void check_shares(std::string_view operation, std::string_view subject, unsigned shares) {
+    if (shares == 0) {
+        throw error::from_errno(operation, subject, EINVAL);
+    }
+}
+
 scheduling_group define_next_group(const std::string& name, unsigned shares, unsigned io_shares) {
+    check_shares("create", "scheduling group " + name, shares);
     scheduler& own = this_shard().scheduler();
     for (std::size_t index = 0; index < own.group_count(); ++index) {
         if (own.name({static_cast<std::uint8_t>(index)}) == name) {
@@ -112,11 +122,17 @@ future<scheduling_group> host::create_group(std::string name, unsigned shares, u
 }
 
 future<> host::set_group_shares(scheduling_group group, unsigned shares) {
-    return on_all([group, shares] { this_shard().scheduler().set_shares(group, shares); });
+    return futurize([&] {
+        check_shares("set shares of", "a scheduling group", shares);
+        return on_all([group, shares] { this_shard().scheduler().set_shares(group, shares); });
+    });
 }
 
 future<> host::set_group_io_shares(scheduling_group group, unsigned shares) {
-    return on_all([group, shares] { this_shard().scheduler().set_io_shares(group, shares); });
+    return futurize([&] {
+        check_shares("set file shares of", "a scheduling group", shares);
+        return on_all([group, shares] { this_shard().scheduler().set_io_shares(group, shares); });
+    });
 }
 
 }  // namespace weir

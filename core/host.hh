@@ -69,11 +69,12 @@ class host {
     /// shares     of the processor, in proportion to those of other groups
     /// io_shares  of what files can do, likewise; 0: as `shares`
     /// fails    errc::duplicate for a name that exists; errc::limit_exceeded above
-    ///          scheduler::max_groups
+    ///          scheduler::max_groups; EINVAL for no shares
     /// thread   any shard of this host
     future<scheduling_group> create_group(std::string name, unsigned shares,
                                           unsigned io_shares = 0);
     /// Changes the shares of a group on every shard.
+    /// fails    EINVAL for no shares
     future<> set_group_shares(scheduling_group group, unsigned shares);
     future<> set_group_io_shares(scheduling_group group, unsigned shares);
 

@@ -17,7 +17,11 @@ void scheduler::define(scheduling_group group, std::string name, unsigned shares
     while (_groups.size() <= group.index) {
         _groups.emplace_back();
     }
-    _groups[group.index].name = std::move(name);
+    if (_names[group.index].load(std::memory_order_relaxed) == nullptr) {
+        _groups[group.index].name = std::move(name);
+        // Pairs with the acquire in name().
+        _names[group.index].store(&_groups[group.index].name, std::memory_order_release);
+    }
     _groups[group.index].shares = shares;
     _groups[group.index].io_shares = io_shares != 0 ? io_shares : shares;
 }
@@ -96,9 +100,11 @@ group_counters scheduler::counters(scheduling_group group) const {
     return {own.tasks, own.ready.size(), own.runtime};
 }
 
-const std::string& scheduler::name(scheduling_group group) const {
-    WEIR_ASSERT(group.index < _groups.size());
-    return _groups[group.index].name;
+const std::string& scheduler::name(scheduling_group group) const noexcept {
+    WEIR_ASSERT(group.index < max_groups);
+    // Pairs with the release in define().
+    const std::string* const known = _names[group.index].load(std::memory_order_acquire);
+    return known != nullptr ? *known : _no_name;
 }
 
 }  // namespace weir

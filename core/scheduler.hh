@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -30,7 +32,8 @@ class scheduler {
 
     explicit scheduler(poller& outside);
 
-    /// Creates or renames group `index`. Use host::create_group, which does so on every shard.
+    /// Creates a group, or changes the shares of one, which keeps its name. Use host::create_group,
+    /// which does so on every shard.
     /// io_shares  of the reads and writes of files, which io weighs; 0: as `shares`
     void define(scheduling_group group, std::string name, unsigned shares, unsigned io_shares = 0);
     void set_shares(scheduling_group group, unsigned shares);
@@ -52,7 +55,9 @@ class scheduler {
     void charge_aside(scheduling_group group, duration used) noexcept;
 
     group_counters counters(scheduling_group group) const;
-    const std::string& name(scheduling_group group) const;
+    /// returns  its name, which stays where and as it is; empty before the group is made here
+    /// thread   any, for as long as the shard lives: who watches it from outside says the name
+    const std::string& name(scheduling_group group) const noexcept;
     std::size_t group_count() const noexcept { return _groups.size(); }
     std::size_t ready_count() const noexcept { return _ready; }
 
@@ -74,6 +79,8 @@ class scheduler {
 
   private:
     std::deque<group> _groups;  // stable addresses; indexed by scheduling_group
+    std::array<std::atomic<const std::string*>, max_groups> _names{};  // once they are written
+    const std::string _no_name;
     std::size_t _ready = 0;
     std::uint64_t _least =
         0;  // virtual runtime of the group chosen last: where a waking one starts

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <atomic>
+#include <cerrno>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -229,6 +230,25 @@ TEST_SUITE("core/group") {
             CHECK(this_shard().scheduler().counters(batch).tasks >= 2);
             co_await here.set_group_shares(batch, 300);
             CHECK(co_await with_group(scheduling_group{0}, [] { return 7; }) == 7);
+        });
+    }
+
+    TEST_CASE("a group without shares is refused: it would never run") {
+        test::run_threads(2, []() -> future<> {
+            host& here = this_host();
+            const auto refused = [](future<> asked) -> future<bool> {
+                try {
+                    co_await std::move(asked);
+                } catch (const error& e) {
+                    co_return e.is_errno(EINVAL);
+                }
+                co_return false;
+            };
+            const scheduling_group known = co_await here.create_group("known", 100);
+            CHECK(co_await refused(here.create_group("none", 0).then([](auto) {})));
+            CHECK(co_await refused(here.set_group_shares(known, 0)));
+            CHECK(co_await refused(here.set_group_io_shares(known, 0)));
+            co_await here.create_group("none", 1);  // nothing of it was left
         });
     }
 
