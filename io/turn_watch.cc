@@ -209,8 +209,11 @@ void turn_watch::look_until_end() noexcept {
         static_cast<int>(std::clamp<std::int64_t>(milliseconds(_threshold) / 2, 1, 60'000));
     unsigned in_vain = 0;
     while (!_ended.load(std::memory_order_relaxed)) {
-        const bool sleeps = in_vain >= looks_in_vain;
-        _asleep.store(sleeps, std::memory_order_relaxed);
+        // It is said one look before it is done. A turn that began in that moment and did not see
+        // it yet is seen by that look, an interval later, and nobody sleeps; one that begins after
+        // it sees it and wakes us. So relaxed does: no shard has to wait for its own store.
+        _asleep.store(in_vain >= looks_in_vain, std::memory_order_relaxed);
+        const bool sleeps = in_vain > looks_in_vain;
         pollfd woken{_event, POLLIN, 0};
         eventfd_t count = 0;
         if (::poll(&woken, 1, sleeps ? -1 : interval) > 0) {
@@ -261,7 +264,7 @@ void turn_watch::tell(seat& at, duration waited) {
         return;  // it has come back: what we read is of something else
     }
     at._seen_told = true;
-    at._told.store(true, std::memory_order_relaxed);
+    at._told.store(at._seen, std::memory_order_relaxed);
     _log.write({wall_clock_now(), at._watched.id()}, log_level::warning,
                "a turn waits in the kernel",
                {{"ms_at_least", milliseconds(waited)},
@@ -287,9 +290,13 @@ turn_watch::seat::~seat() {
     std::erase(_watch._seats, this);
 }
 
-void turn_watch::seat::report_end() noexcept {
-    _told.store(false, std::memory_order_relaxed);
+/// turn     that ends now: the one that was told of, or one after it if that ended meanwhile
+void turn_watch::seat::report_end(std::uint64_t turn) noexcept {
+    _told_before = _told.load(std::memory_order_relaxed);
     ++_waits;
+    if (turn != _told_before) {
+        return;
+    }
     _watched.log().write(_watched.log_context(), log_level::warning,
                          "the turn that waited in the kernel has ended",
                          {{"ms", milliseconds(_watched.outside().now() - _watched.now())}});

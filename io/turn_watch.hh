@@ -57,28 +57,30 @@ class turn_watch::seat {
     /// cost     two loads and a store
     void begin() noexcept {
         _count.store(_count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-        // A watch that falls asleep in this moment misses this turn and hears the next.
+        // Relaxed: see look_until_end() for a watch that falls asleep in this moment.
         if (_watch._asleep.load(std::memory_order_relaxed)) [[unlikely]] {
             _watch.wake();
         }
     }
     /// After it: says how long it took if it was told of.
     void end() noexcept {
-        _count.store(_count.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-        if (_told.load(std::memory_order_relaxed)) [[unlikely]] {
-            report_end();
+        const std::uint64_t turn = _count.load(std::memory_order_relaxed);
+        _count.store(turn + 1, std::memory_order_relaxed);
+        if (_told.load(std::memory_order_relaxed) != _told_before) [[unlikely]] {
+            report_end(turn);
         }
     }
 
   private:
     friend class turn_watch;
-    void report_end() noexcept;
+    void report_end(std::uint64_t turn) noexcept;
 
     turn_watch& _watch;
     shard& _watched;
     const int _thread;
     std::atomic<std::uint64_t> _count = 0;  // odd during a turn
-    std::atomic<bool> _told = false;
+    std::atomic<std::uint64_t> _told = 0;   // the count of the turn that was told of last
+    std::uint64_t _told_before = 0;         // and ended
     std::uint64_t _waits = 0;
     metrics::registration _metric;
     // The watch's own:
