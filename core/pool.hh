@@ -36,7 +36,7 @@ class block_pool {
     ~block_pool();
 
     /// fails    throws std::bad_alloc when there is no memory, and for small blocks no reserve
-    /// either
+    ///          either
     void* allocate(std::size_t bytes) {
         if (pooled && bytes <= largest_block) [[likely]] {
             size_class& sizes = _classes[index_of(bytes)];

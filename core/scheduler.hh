@@ -82,8 +82,7 @@ class scheduler {
     std::array<std::atomic<const std::string*>, max_groups> _names{};  // once they are written
     const std::string _no_name;
     std::size_t _ready = 0;
-    std::uint64_t _least =
-        0;  // virtual runtime of the group chosen last: where a waking one starts
+    std::uint64_t _least = 0;  // where a waking group starts: what the one chosen last had used
     poller& _outside;
     bool _shuffles;
 };

@@ -31,11 +31,9 @@ class scope {
 
   private:
     template <typename Fn>
-    friend auto with_scope(Fn fn) ->
-        typename detail::futurized<std::invoke_result_t<Fn&, scope&>>::type;
+    friend auto with_scope(Fn fn);
     template <typename Fn>
-    friend auto with_scope(abort_source& parent, Fn fn) ->
-        typename detail::futurized<std::invoke_result_t<Fn&, scope&>>::type;
+    friend auto with_scope(abort_source& parent, Fn fn);
 
     scope() = default;
     ~scope() { WEIR_ASSERT(_running == 0); }
@@ -67,6 +65,21 @@ class scope {
         }
     }
 
+    template <typename Fn>
+    static auto run_body(abort_source* parent, Fn fn) ->
+        typename detail::futurized<std::invoke_result_t<Fn&, scope&>>::type {
+        scope own;
+        if (parent != nullptr) {
+            own._aborts.link(*parent);
+        }
+        auto body = futurize(fn, own);
+        co_await settled(body);
+        own.look_at(body);
+        while (own._running > 0) {
+            co_await own._all_ended.get_future();
+        }
+        co_return own.result(body);
+    }
     template <typename R>
     R result(future<R>& body) {
         if (_failure) {
@@ -88,28 +101,12 @@ class scope {
 /// result.
 /// parent   a source whose end is the scope's too
 template <typename Fn>
-auto with_scope(Fn fn) -> typename detail::futurized<std::invoke_result_t<Fn&, scope&>>::type {
-    scope own;
-    auto body = futurize(fn, own);
-    co_await settled(body);
-    own.look_at(body);
-    while (own._running > 0) {
-        co_await own._all_ended.get_future();
-    }
-    co_return own.result(body);
+auto with_scope(Fn fn) {
+    return scope::run_body(nullptr, std::move(fn));
 }
 template <typename Fn>
-auto with_scope(abort_source& parent, Fn fn) ->
-    typename detail::futurized<std::invoke_result_t<Fn&, scope&>>::type {
-    scope own;
-    own._aborts.link(parent);
-    auto body = futurize(fn, own);
-    co_await settled(body);
-    own.look_at(body);
-    while (own._running > 0) {
-        co_await own._all_ended.get_future();
-    }
-    co_return own.result(body);
+auto with_scope(abort_source& parent, Fn fn) {
+    return scope::run_body(&parent, std::move(fn));
 }
 
 }  // namespace weir

@@ -211,8 +211,7 @@ class shard {
     block_pool _pool;
     mesh_port* _port = nullptr;  // set by the host before the first turn
     shard_counters _counters;
-    instant _ignored_since =
-        instant::min();  // a second in which failures that went unseen are told
+    instant _ignored_since = instant::min();  // a second, and the unseen failures told in it
     unsigned _ignored_told = 0;
     duration _spin{};  // how long the next spinning may last, 0: sleep at once
     std::unique_ptr<weir::metrics> _metrics;

@@ -81,7 +81,8 @@ class input_stream {
 /// Writes a file from an offset on, without waiting for each write: full buffers are written
 /// behind, some at a time. A pipe or device without offsets gets them one after the other, and
 /// flush() does not sync it. The first failure is told by the next call, and nothing is written
-/// after it. close() must have ended before its destruction. thread   one shard; one call at a time
+/// after it. close() must have ended before its destruction.
+/// thread   one shard; one call at a time
 class output_stream {
   public:
     /// to       stays open, and where it is, until close() has ended

@@ -45,8 +45,7 @@ struct uring_options {
     bool zero_copy = true;
     bool ring_messages = true;
     bool ring_truncate = true;
-    bool no_iowait =
-        true;  ///< a shard that waits for no file counts as idle, not as blocked by I/O
+    bool no_iowait = true;  ///< a shard that waits for no file is idle, not blocked by I/O
 };
 
 /// Counted by the shard, read by its metrics.
