@@ -3,6 +3,8 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
+#include <typeinfo>
 
 #include <unistd.h>
 
@@ -35,6 +37,20 @@ void assertion_failed(const char* condition, std::source_location where) {
                  where.file_name(), static_cast<unsigned>(where.line()), where.function_name(),
                  condition);
     abort_with_backtrace();
+}
+
+void destroyed_too_soon(const char* what, const char* name, const char* by) noexcept {
+    char here[24];
+    std::fprintf(stderr,
+                 "%s: %s%s%s was destroyed before its %s had ended%s: with_closing(x, fn) sees to "
+                 "that, whatever fn throws\n",
+                 name_of_here(here), what, *name == '\0' ? "" : " ", name, by,
+                 std::uncaught_exceptions() > 0 ? ", as an exception passed by" : "");
+    abort_with_backtrace();
+}
+
+void destroyed_too_soon(const char* what, const std::type_info& type, const char* by) noexcept {
+    destroyed_too_soon(what, demangled(type.name()).c_str(), by);
 }
 
 void wrong_shard(const char* what, const char* name, shard_id owner) noexcept {

@@ -15,7 +15,11 @@ class gate {
     gate() = default;
     gate(const gate&) = delete;
     gate& operator=(const gate&) = delete;
-    ~gate() { WEIR_ASSERT(_inside == 0); }
+    ~gate() {
+        if (_inside != 0) [[unlikely]] {
+            destroyed_too_soon("a gate with work inside", "", "close()");
+        }
+    }
 
     /// returns  false if the gate is closed
     [[nodiscard]] bool try_enter() noexcept {

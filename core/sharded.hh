@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <tuple>
+#include <typeinfo>
 #include <utility>
 #include <vector>
 
@@ -51,7 +52,11 @@ class sharded {
     sharded() = default;
     sharded(const sharded&) = delete;
     sharded& operator=(const sharded&) = delete;
-    ~sharded() { WEIR_ASSERT(_instances.empty()); }
+    ~sharded() {
+        if (started()) [[unlikely]] {
+            destroyed_too_soon("a sharded", typeid(T));
+        }
+    }
 
     /// Builds T(args...) on every shard, from a copy of the arguments each.
     /// fails    as the lowest shard whose T threw, with no T left anywhere: those that were built

@@ -54,7 +54,9 @@ input_stream::input_stream(file& from, std::uint64_t offset, std::uint64_t lengt
 }
 
 input_stream::~input_stream() {
-    WEIR_ASSERT(_ahead.empty());
+    if (!_ahead.empty()) {
+        destroyed_too_soon("an input stream of", _file.path().c_str(), "close()");
+    }
 }
 
 future<> input_stream::begin() {
@@ -187,7 +189,9 @@ output_stream::output_stream(file& to, std::uint64_t offset, stream_options opti
 }
 
 output_stream::~output_stream() {
-    WEIR_ASSERT(_behind.empty());
+    if (!_behind.empty()) {
+        destroyed_too_soon("an output stream to", _file.path().c_str(), "close()");
+    }
 }
 
 void output_stream::check() const {

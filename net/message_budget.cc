@@ -66,7 +66,8 @@ message_budget::message_budget(const message_budget_options& options) noexcept
       _finish{.limit = options.finish_bytes} {}
 
 message_budget::~message_budget() {
-    WEIR_ASSERT(bytes_used() == 0 && waiting() == 0);
+    WEIR_ASSERT(bytes_used() == 0 && waiting() == 0 &&
+                "who uses a message_budget ends before it is destroyed");
 }
 
 future<> message_budget::charge(message_charge& held, std::size_t bytes, std::size_t message,

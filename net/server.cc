@@ -91,7 +91,9 @@ server::server(server_options options, handler serve)
       _pause(std::make_unique<pause_timer>()) {}
 
 server::~server() {
-    WEIR_ASSERT(_listener == nullptr || (_stopping && _open.empty()));
+    if (_listener != nullptr && (!_stopping || !_open.empty())) {
+        destroyed_too_soon("a server at", where().to_string().c_str());
+    }
 }
 
 future<std::unique_ptr<server>> server::start(address at, server_options options, handler serve) {

@@ -15,7 +15,9 @@ watcher::watcher(deployment& of, duration period, std::size_t elements,
     : _of(of), _period(period), _elements(elements), _look(std::move(look)) {}
 
 watcher::~watcher() {
-    WEIR_ASSERT(!_loop);
+    if (_loop) {
+        destroyed_too_soon("a watcher of a deployment", "");
+    }
 }
 
 future<> watcher::start() {

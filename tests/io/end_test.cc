@@ -3,6 +3,7 @@
 // status, never a crash. Each case runs in a process of its own.
 #include <atomic>
 #include <csignal>
+#include <stdexcept>
 #include <string>
 #include <thread>
 
@@ -17,6 +18,7 @@
 #include <weir/core/sharded.hh>
 #include <weir/core/sleep.hh>
 #include <weir/io/run.hh>
+#include <weir/net/server.hh>
 
 namespace weir::io {
 
@@ -142,6 +144,49 @@ TEST_SUITE("io/end") {
             [] { return run_or_say(with_shards(1), [](host&) -> future<> { throw "reeds"; }); });
         CHECK(plain.exit_status == 1);
         CHECK(plain.says("cause=reeds"));
+    }
+
+    TEST_CASE("what goes without being ended says what it is, and how that is done") {
+        struct mill {
+            future<> stop() { return make_ready_future(); }
+        };
+        const auto left = test::in_child([] {
+            return run_or_say(with_shards(2), [](host&) -> future<> {
+                sharded<mill> mills;
+                co_await mills.start();
+                throw std::runtime_error("drought");
+            });
+        });
+        CAPTURE(left.said);
+        CHECK(left.signal == SIGABRT);
+        CHECK(left.says("shard 0: a sharded "));
+        CHECK(left.says("mill was destroyed before its stop() had ended, as an exception passed"));
+        CHECK(left.says("with_closing(x, fn)"));
+        const auto ended = test::in_child([] {
+            return run_or_say(with_shards(2), [](host&) -> future<> {
+                sharded<mill> mills;
+                co_await with_closing(mills, [](sharded<mill>& own) -> future<> {
+                    co_await own.start();
+                    throw std::runtime_error("drought");
+                });
+            });
+        });
+        CHECK(ended.exit_status == 1);
+        CHECK(ended.says("cause=drought"));
+    }
+
+    TEST_CASE("a server that goes without stop() says where it served") {
+        const auto end = test::in_child([] {
+            return run_or_say(with_shards(1), [](host&) -> future<> {
+                const auto any = net::address::parse("127.0.0.1:0");
+                const auto made = co_await net::server::start(
+                    any, {}, [](net::connection&) { return make_ready_future(); });
+                throw std::runtime_error("drought");
+            });
+        });
+        CAPTURE(end.said);
+        CHECK(end.signal == SIGABRT);
+        CHECK(end.says("shard 0: a server at 127.0.0.1:"));
     }
 
     // UBSan looks by way of a pipe whether there is an object; where none can be had it says no.
