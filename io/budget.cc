@@ -16,6 +16,7 @@ namespace {
 struct data_size {
     std::uint64_t bytes = 0;
     bool writes = false;
+    bool copied = true;
 };
 
 data_size size_of(const any_op& what) noexcept {
@@ -27,11 +28,11 @@ data_size size_of(const any_op& what) noexcept {
         return bytes;
     };
     if (const auto* write = std::get_if<op::write>(&what)) {
-        return {sum(*write), true};
+        return {sum(*write), true, !write->direct};
     }
     const auto* read = std::get_if<op::read>(&what);
     WEIR_ASSERT(read != nullptr);
-    return {sum(*read), false};
+    return {sum(*read), false, !read->direct};
 }
 
 data_operation& first_of(operation_list& line) noexcept {
@@ -54,17 +55,33 @@ void budget::start(data_operation& work) noexcept {
     work._group = static_cast<std::uint8_t>(index);
     work._cost = _options.operation_cost + size.bytes;
     work._kind = static_cast<std::uint8_t>(budget_window::kind_of(size.writes, size.bytes));
+    work._copied = size.copied;
     if (index != _last_group) [[unlikely]] {
         note_group(index, now);
     }
     group_state& own = _groups[index];
-    // Nobody waits while there is room, so whoever finds some goes before nobody.
-    if (_in_flight < _limit || (own.counted.in_flight == 0 && own.counted.waiting == 0 &&
-                                _in_flight < _limit + _limit / 8)) [[likely]] {
+    // Of its group nobody waits then; of the others only who waits for the next turn.
+    const bool room =
+        own.counted.waiting == 0 &&
+        (_in_flight < _limit || (own.counted.in_flight == 0 && _in_flight < _limit + _limit / 8));
+    if (room && fits_turn(work)) [[likely]] {
         admit(work, now);
     } else {
+        _waited_for_turn += room;
         put_in_line(work, now);
     }
+}
+
+bool budget::fits_turn(const data_operation& work) noexcept {
+    if (!work._copied) {
+        return true;
+    }
+    if (const std::uint64_t turn = this_shard().counters().turns; _turn != turn) {
+        _turn = turn;
+        _copied_in_turn = 0;
+    }
+    const std::uint64_t bytes = work._cost - _options.operation_cost;
+    return _copied_in_turn == 0 || _copied_in_turn + bytes <= _options.copied_bytes_max;
 }
 
 /// Another group than the last starts something: its first time, or the window is in force.
@@ -94,7 +111,9 @@ void budget::admit(data_operation& work, instant now) noexcept {
     group_state& own = _groups[work._group];
     ++own.counted.in_flight;
     ++own.counted.admitted;
-    own.counted.bytes += work._cost - _options.operation_cost;
+    const std::uint64_t bytes = work._cost - _options.operation_cost;
+    own.counted.bytes += bytes;
+    _copied_in_turn += work._copied ? bytes : 0;
     _backend.start(work);
 }
 
@@ -154,7 +173,8 @@ void budget::finished(data_operation& work) noexcept {
     }
 }
 
-// What fits is started while there is room, so whatever waits, waits for a completion. The last
+// What fits is started while there is room, so whatever waits, waits for a completion: what a turn
+// has started to copy completes in a later one, and then there is a turn for the rest. The last
 // operation may exceed the window: else a large one would wait until all others have ended.
 void budget::admit_waiting(instant now) noexcept {
     unsigned too_poor = 0;  // groups in a row that can't afford what is first in their line
@@ -165,6 +185,9 @@ void budget::admit_waiting(instant now) noexcept {
             own.deficit += quantum_of(index);
         }
         data_operation& next = first_of(own.line);
+        if (!fits_turn(next)) {
+            return;
+        }
         if (next._cost <= own.deficit) {
             too_poor = 0;
             own.deficit -= next._cost;

@@ -29,6 +29,7 @@ class data_operation : public operation {
     instant _since{};  // it waits, then is in flight
     std::uint8_t _group = 0;
     std::uint8_t _kind = 0;
+    bool _copied = false;  // by the processor
     bool _found_idle = false;
     state _state = state::idle;
 };
@@ -48,6 +49,9 @@ struct budget_counters {
 /// here, in order within its group, and room goes to the groups in proportion to their I/O shares
 /// (scheduler.hh). A group that has nothing in flight is let in beyond the window, up to an eighth
 /// of it, so that it does not pay for the others' lines.
+///
+/// What the processor copies keeps it from all else meanwhile. So one turn of the shard starts only
+/// copied_bytes_max of that, whoever's they are; the rest waits for the next turn.
 /// thread   the shard's
 /// cost     some loads and stores while there is room; never allocates
 /// source   Shreedhar and Varghese, Efficient Fair Queuing Using Deficit Round Robin, 1995
@@ -77,6 +81,8 @@ class budget {
     const std::uint64_t& limit() const noexcept { return _limit; }
     const std::uint64_t& in_flight() const noexcept { return _in_flight; }  ///< cost
     std::uint64_t waiting() const noexcept { return _waiting; }             ///< operations
+    /// Operations so far that waited for a turn to copy them.
+    const std::uint64_t& waited_for_turn() const noexcept { return _waited_for_turn; }
     bool contended() const noexcept { return _contended; }
 
     /// Calls `fn` for each group that has used it, now or once it does.
@@ -116,6 +122,7 @@ class budget {
     };
 
     void note_group(unsigned index, instant now) noexcept;
+    bool fits_turn(const data_operation& work) noexcept;
     void admit(data_operation& work, instant now) noexcept;
     void put_in_line(data_operation& work, instant now) noexcept;
     void take_from_line(data_operation& work) noexcept;
@@ -129,6 +136,9 @@ class budget {
     std::uint64_t _in_flight = 0;  // cost
     std::uint64_t _limit;
     std::uint64_t _waiting = 0;
+    std::uint64_t _turn = 0;            // of the shard
+    std::uint64_t _copied_in_turn = 0;  // bytes
+    std::uint64_t _waited_for_turn = 0;
     unsigned _last_group = no_group;  // that started something
     bool _contended = false;
     instant _switched{};  // when another group than the last started something

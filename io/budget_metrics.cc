@@ -29,6 +29,12 @@ budget_metrics::budget_metrics(shard& of, budget& counted) : _shard(of), _budget
     _kept.push_back(to.gauge({"weir_io_operation_max_bytes",
                               "Reads and writes of files go in pieces of this size at most."},
                              &counted.options().operation_bytes_max));
+    _kept.push_back(to.gauge({"weir_io_turn_copied_max_bytes",
+                              "What reads and writes that are not direct copy in one turn."},
+                             &counted.options().copied_bytes_max));
+    _kept.push_back(to.counter({"weir_io_turn_waits_total",
+                                "Reads and writes of files that waited for a turn to copy them."},
+                               &counted.waited_for_turn()));
     _kept.push_back(to.gauge({"weir_io_direct_operation_max_bytes", "The same of direct ones."},
                              &counted.options().direct_operation_bytes_max));
     counted.on_group([this](scheduling_group group) {

@@ -16,8 +16,8 @@ void budget_options::check() const {
     if (window_min == 0 || window_min > window_max) {
         refuse("window_min must not be 0 nor above window_max");
     }
-    if (operation_cost == 0 || quantum == 0) {
-        refuse("operation_cost and quantum must not be 0");
+    if (operation_cost == 0 || quantum == 0 || copied_bytes_max == 0) {
+        refuse("operation_cost, quantum and copied_bytes_max must not be 0");
     }
     for (const std::uint64_t piece : {operation_bytes_max, direct_operation_bytes_max}) {
         if (piece == 0 || piece % 4096 != 0 || piece > (1U << 30)) {

@@ -20,6 +20,8 @@ struct budget_options {
     std::uint64_t operation_bytes_max = 512 << 10;
     /// Of one direct read or write, which the processor does not copy. A multiple of 4 KiB.
     std::uint64_t direct_operation_bytes_max = 2 << 20;
+    /// Of all that are not direct and start in one turn of the shard; one always may.
+    std::uint64_t copied_bytes_max = 2 << 20;
     /// What a group with scheduler::default_shares may start in a round.
     std::uint64_t quantum = 64 << 10;
     /// Latency that an operation may have beyond that of an idle device before the window shrinks;

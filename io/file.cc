@@ -189,7 +189,7 @@ future<std::size_t> file::read_piece_by_piece(use of, std::uint64_t offset,
     while (done < into.size()) {
         const iovec part{into.data() + done, std::min(into.size() - done, piece)};
         const std::int32_t count =
-            co_await submit(op::read{of->fd, offset + done, &part, 1}, give_up);
+            co_await submit(op::read{of->fd, offset + done, &part, 1, of->how.direct}, give_up);
         if (count < 0) {
             throw error::from_errno("read", of->path, -count);
         }
@@ -283,7 +283,7 @@ future<> file::write_all(const use& of, std::uint64_t offset, std::span<iovec> f
                          abort_source* give_up) {
     for (parts_left left(from); !left.empty();) {
         const parts_left::piece next = left.take(of.piece_bytes_max());
-        const op::write rest{of->fd, offset, next.first, next.count};
+        const op::write rest{of->fd, offset, next.first, next.count, of->how.direct};
         const std::int32_t result = co_await submit(rest, give_up);
         left.give_back();
         if (result <= 0) {

@@ -62,6 +62,7 @@ struct read {
     std::uint64_t offset;
     const iovec* vector;
     std::uint32_t vector_count;
+    bool direct = false;  ///< the file was opened so: no processor copies the bytes
 };
 
 /// Writes at an offset: result is the count, which may be short.
@@ -70,6 +71,7 @@ struct write {
     std::uint64_t offset;
     const iovec* vector;
     std::uint32_t vector_count;
+    bool direct = false;  ///< the file was opened so: no processor copies the bytes
 };
 
 /// fdatasync, or fsync if `metadata`; on a directory makes its entries durable.
@@ -119,9 +121,9 @@ struct list_directory {
 
 /// Creates a stream socket, binds and listens: result is its descriptor. With port 0 the kernel
 /// picks one and writes it to `address`. The address is this process's alone, and each of its
-/// shards may have a listener there: -EADDRINUSE if another process has it, or either has one that
-/// takes in the other's, as a wildcard does. TCP_NODELAY is set on whatever listens or connects,
-/// and what is accepted inherits it.
+/// shards may have a listener there: -EADDRINUSE if another process has it, or if somebody has one
+/// that overlaps with it, as a wildcard does with all of its port. TCP_NODELAY is set on whatever
+/// listens or connects, and what is accepted inherits it.
 struct listen {
     sockaddr_storage* address;
     socklen_t address_length;

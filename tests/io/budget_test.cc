@@ -24,8 +24,9 @@ constexpr std::uint64_t operation_cost = 16 << 10;
 class held_backend final : public io::backend {
   public:
     explicit held_backend(const io::budget_options& options) : backend(options) {}
-    void start(io::operation& work) override { started.push_back(&work); }
-    void cancel(io::operation&) override {}
+    void start(io::operation& work) noexcept override { started.push_back(&work); }
+    void cancel(io::operation&) noexcept override {}
+    void close_now(int) noexcept override {}
     void release(const io::lent_buffer&) noexcept override {}
     instant now() noexcept override { return {}; }
     wall_clock_ms wall_now() noexcept override { return 0; }
@@ -38,7 +39,7 @@ class held_backend final : public io::backend {
     bool preempt(bool) noexcept override { return false; }
     const std::atomic<std::uint32_t>* completions_word() const noexcept override { return &_word; }
     std::uint32_t completions_mask() const noexcept override { return 0; }
-    void run_blocking(blocking_work&) override {}
+    void run_blocking(blocking_work&) noexcept override {}
     std::uint64_t random() noexcept override { return 0; }
 
     std::deque<io::operation*> started;
@@ -49,10 +50,11 @@ class held_backend final : public io::backend {
 
 class test_read final : public io::data_operation {
   public:
-    test_read(io::budget& from, unsigned group, std::uint64_t number, std::size_t bytes)
+    test_read(io::budget& from, unsigned group, std::uint64_t number, std::size_t bytes,
+              bool direct)
         : data_operation(io::op::read{}), group(group), number(number), _from(from) {
         _part.iov_len = bytes;
-        what = io::op::read{3, 0, &_part, 1};
+        what = io::op::read{3, 0, &_part, 1, direct};
     }
     void complete(const io::completion& outcome) noexcept override {
         _from.finished(*this);
@@ -75,6 +77,7 @@ io::budget_options small_window() {
     io::budget_options options;
     options.operation_cost = operation_cost;
     options.window_min = options.window_max = 128 << 10;  // four operations of 16 KiB
+    options.copied_bytes_max = 1 << 30;
     return options;
 }
 
@@ -86,9 +89,9 @@ struct bed {
         groups.define({2}, "two", 500, 2000);
         groups.define({3}, "three", 3000);
     }
-    test_read& start(unsigned group, std::size_t bytes = 16 << 10) {
+    test_read& start(unsigned group, std::size_t bytes = 16 << 10, bool direct = false) {
         operations.push_back(
-            std::make_unique<test_read>(backend.budget(), group, operations.size(), bytes));
+            std::make_unique<test_read>(backend.budget(), group, operations.size(), bytes, direct));
         this_shard().set_context({{static_cast<std::uint8_t>(group)}, 0});
         backend.budget().start(*operations.back());
         this_shard().set_context({});
@@ -126,6 +129,46 @@ void round(io::budget_window& window, instant& now, duration latency, bool idle 
 }  // namespace
 
 TEST_SUITE("io/budget") {
+    TEST_CASE("one turn starts only so much as it may copy, and the next ones the rest, in order") {
+        io::budget_options options = small_window();
+        options.window_max = 16 << 20;
+        options.copied_bytes_max = 64 << 10;
+        bed bed(options);
+        for (int i = 0; i < 10; ++i) {
+            bed.start(1);
+        }
+        bed.start(2);
+        CHECK(bed.backend.started.size() == 4);
+        CHECK(bed.of(1).waiting == 6);
+        CHECK(bed.of(2).waiting == 1);
+        CHECK(bed.backend.budget().waited_for_turn() == 2);  // and those behind them
+        // What nobody copies has its turn at once.
+        bed.start(3, 1 << 20, true);
+        CHECK(bed.backend.started.size() == 5);
+        std::vector<std::uint64_t> order;
+        for (int turns = 0; !bed.backend.started.empty(); ++turns) {
+            REQUIRE(turns < 10);
+            bed.own.settle();
+            const std::size_t in_flight = bed.backend.started.size();
+            CHECK(in_flight <= 5);
+            for (std::size_t i = 0; i < in_flight; ++i) {
+                order.push_back(bed.complete().number);
+            }
+        }
+        CHECK(order.size() == 12);
+        std::erase_if(order, [](std::uint64_t number) { return number >= 10; });
+        CHECK(std::ranges::is_sorted(order));
+        // One that is larger than a turn may copy goes alone.
+        bed.own.settle();
+        bed.start(1, 1 << 20);
+        bed.start(1);
+        CHECK(bed.backend.started.size() == 1);
+        bed.own.settle();
+        bed.complete();
+        CHECK(bed.backend.started.size() == 1);
+        bed.complete();
+    }
+
     TEST_CASE("a group alone has all that the largest window allows, and waits for no more") {
         io::budget_options options = small_window();
         options.window_min = 32 << 10;
