@@ -3,10 +3,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <new>
 
-#include <netinet/in.h>  // IWYU pragma: keep (IPPROTO_TCP)
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,8 +18,14 @@ namespace {
 
 constexpr int races_max = 100;
 
-bool is_internet(const op::listen& what) noexcept {
-    return what.address->ss_family == AF_INET || what.address->ss_family == AF_INET6;
+bool is_internet(const sockaddr_storage& address) noexcept {
+    return address.ss_family == AF_INET || address.ss_family == AF_INET6;
+}
+
+/// returns  0 where there are no ports, too
+in_port_t port_of(const sockaddr_storage& address) noexcept {
+    static_assert(offsetof(sockaddr_in, sin_port) == offsetof(sockaddr_in6, sin6_port));
+    return is_internet(address) ? reinterpret_cast<const sockaddr_in&>(address).sin_port : 0;
 }
 
 bool set(int fd, int level, int option) noexcept {
@@ -49,7 +56,7 @@ outcome try_listen(const op::listen& what, bool share) noexcept {
     // Without SO_REUSEADDR the last process's dying connections would keep the address from the
     // next one. What is accepted inherits TCP_NODELAY.
     if (!set(fd, SOL_SOCKET, SO_REUSEADDR) || (share && !set(fd, SOL_SOCKET, SO_REUSEPORT)) ||
-        (is_internet(what) && !set(fd, IPPROTO_TCP, TCP_NODELAY)) ||
+        (is_internet(address) && !set(fd, IPPROTO_TCP, TCP_NODELAY)) ||
         ::bind(fd, raw, what.address_length) != 0) {
         return failed(fd, false);
     }
@@ -83,6 +90,12 @@ int listen_alone(const op::listen& what) noexcept {
 
 }  // namespace
 
+listening_addresses::~listening_addresses() {
+    for (const listener& each : _open) {
+        ::close(each.fd);
+    }
+}
+
 int listening_addresses::join(const op::listen& what, int first) noexcept {
     if (!set(first, SOL_SOCKET, SO_REUSEPORT)) {
         return -errno;
@@ -90,27 +103,49 @@ int listening_addresses::join(const op::listen& what, int first) noexcept {
     return try_listen(what, true).fd;
 }
 
+/// The host's first listener on that very address; two that take any port have not the same.
+listening_addresses::listeners::iterator listening_addresses::find(
+    const op::listen& what) noexcept {
+    return std::ranges::find_if(_open, [&](const listener& each) {
+        return each.length == what.address_length && port_of(each.address) != 0 &&
+               std::memcmp(&each.address, what.address, each.length) == 0;
+    });
+}
+
 int listening_addresses::listen(const op::listen& what) noexcept {
-    const std::lock_guard lock(_mutex);
+    listeners made;
     try {
-        _open.reserve(_open.size() + 1);
+        made.push_back({being_taken, *what.address, what.address_length});
     } catch (const std::bad_alloc&) {
         return -ENOMEM;
     }
-    const auto same = std::ranges::find_if(_open, [&](const listener& each) {
-        return each.length == what.address_length &&
-               std::memcmp(&each.address, what.address, each.length) == 0;
-    });
-    const int fd = same != _open.end() ? join(what, same->fd) : listen_alone(what);
+    const auto own = made.begin();
+    std::unique_lock lock(_mutex);
+    auto first = find(what);
+    for (; first != _open.end() && first->fd == being_taken; first = find(what)) {
+        _taken.wait(lock);
+    }
+    int fd = -1;
+    if (first != _open.end()) {
+        fd = join(what, first->fd);
+    } else {
+        _open.splice(_open.end(), made);
+        lock.unlock();
+        fd = listen_alone(what);
+        lock.lock();
+        made.splice(made.end(), _open, own);
+        _taken.notify_all();
+    }
     if (fd >= 0) {
-        _open.push_back({fd, *what.address, what.address_length});
+        *own = {fd, *what.address, what.address_length};
+        _open.splice(_open.end(), made);
     }
     return fd;
 }
 
 bool listening_addresses::close(int fd) noexcept {
     const std::lock_guard lock(_mutex);
-    if (std::erase_if(_open, [fd](const listener& each) { return each.fd == fd; }) == 0) {
+    if (_open.remove_if([fd](const listener& each) { return each.fd == fd; }) == 0) {
         return false;
     }
     ::close(fd);

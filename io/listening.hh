@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <condition_variable>
+#include <list>
 #include <mutex>
-#include <vector>
 
 #include <weir/io/op.hh>
 
@@ -14,16 +15,20 @@ namespace weir::io {
 /// same address share it.
 ///
 /// The first binds without SO_REUSEPORT, which a kernel grants to one process only, and sets it
-/// when a second joins: who binds first without it never joins anybody. thread   any; a call holds
-/// up another for some system calls
+/// when a second joins: who binds first without it never joins anybody.
+/// thread   any. listen() is for one that may wait: processes that begin at one instant get out of
+///          each other's way by pauses of up to 0.2 ms. Only who wants the same address waits, too
 class listening_addresses {
   public:
     listening_addresses() = default;
     listening_addresses(const listening_addresses&) = delete;
     listening_addresses& operator=(const listening_addresses&) = delete;
+    /// Closes what is left.
+    ~listening_addresses();
 
     /// As op::listen.
     /// returns  a descriptor, for close(), or -errno: -EADDRINUSE too if another has the address
+    /// thread   none that runs a shard
     int listen(const op::listen& what) noexcept;
     /// Closes a listener, at once, so that the address is free when the last of them is closed.
     /// returns  false if `fd` is no listener from here: nothing has happened
@@ -35,10 +40,15 @@ class listening_addresses {
         sockaddr_storage address;
         socklen_t length;
     };
-    int join(const op::listen& what, int first) noexcept;
+    using listeners = std::list<listener>;
+    static constexpr int being_taken = -1;  // as descriptor: somebody tries to listen there
+
+    listeners::iterator find(const op::listen& what) noexcept;
+    static int join(const op::listen& what, int first) noexcept;
 
     std::mutex _mutex;
-    std::vector<listener> _open;
+    std::condition_variable _taken;  // or not
+    listeners _open;
 };
 
 }  // namespace weir::io

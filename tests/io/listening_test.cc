@@ -5,6 +5,7 @@
 #include <cstring>
 #include <new>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <arpa/inet.h>
@@ -144,6 +145,28 @@ TEST_SUITE("io/listening") {
         }
         for (const int fd : listeners) {
             CHECK(mine.close(fd));
+        }
+    }
+
+    TEST_CASE("shards of one host that listen at one instant all listen") {
+        for (int round = 0; round < 20; ++round) {
+            listening_addresses mine;
+            place at("127.0.0.1");
+            REQUIRE(mine.close(mine.listen(at.request())));  // a port that is free now
+            std::atomic<unsigned> ready = 0;
+            std::atomic<unsigned> listening = 0;
+            std::vector<std::thread> shards;
+            for (int i = 0; i < 4; ++i) {
+                shards.emplace_back([&] {
+                    place own = at;
+                    come_together(ready, 4);
+                    listening += mine.listen(own.request()) >= 0;
+                });
+            }
+            for (std::thread& each : shards) {
+                each.join();
+            }
+            CHECK(listening == 4);
         }
     }
 
