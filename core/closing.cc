@@ -8,13 +8,8 @@ namespace weir::detail {
 
 void report_second(const std::exception_ptr& failure) noexcept {
     shard& here = this_shard();
-    try {
-        here.log().write(here.log_context(), log_level::warning,
-                         "the end of what failed, failed too", {{"cause", what_of(failure)}});
-    } catch (...) {  // no memory for the text
-        here.log().write(here.log_context(), log_level::warning,
-                         "the end of what failed, failed too");
-    }
+    here.log().write(here.log_context(), log_level::warning, "the end of what failed, failed too",
+                     {{"cause", what_of(failure)}});
 }
 
 }  // namespace weir::detail

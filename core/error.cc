@@ -77,7 +77,9 @@ std::exception_ptr make_failure(std::string_view operation, std::string_view sub
     }
 }
 
-std::string what_of(const std::exception_ptr& failure) {
+namespace {
+
+std::string text_of(const std::exception_ptr& failure) {
     try {
         std::rethrow_exception(failure);
     } catch (const std::exception& known) {
@@ -89,6 +91,16 @@ std::string what_of(const std::exception_ptr& failure) {
     } catch (...) {
         const std::type_info* const type = abi::__cxa_current_exception_type();
         return type != nullptr ? "a thrown " + demangled(type->name()) : "not a std::exception";
+    }
+}
+
+}  // namespace
+
+std::string what_of(const std::exception_ptr& failure) noexcept {
+    try {
+        return text_of(failure);
+    } catch (...) {
+        return "(no memory)";  // short enough to need none
     }
 }
 

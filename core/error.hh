@@ -51,8 +51,8 @@ std::exception_ptr make_failure(std::string_view operation, std::string_view sub
                                 errc cause) noexcept;
 
 /// What a failure says of itself, whatever was thrown: what() of a std::exception, else the name of
-/// its type.
-std::string what_of(const std::exception_ptr& failure);
+/// its type; "(no memory)" where there is none for the text.
+std::string what_of(const std::exception_ptr& failure) noexcept;
 
 }  // namespace weir
 

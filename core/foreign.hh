@@ -12,36 +12,52 @@ namespace weir {
 
 namespace detail {
 
+/// Its own continuation: on the shard it needs no memory but what `fn` asks for.
 template <typename Fn, typename R>
-class foreign_call final : public foreign_work {
+class foreign_call final : public foreign_work, private task {
   public:
-    explicit foreign_call(Fn&& fn) : _fn(std::move(fn)) {}
+    explicit foreign_call(Fn&& fn) : task(task_context{}), _fn(std::move(fn)) {}
 
     std::future<R> result() { return _promise.get_future(); }
     void refuse(std::exception_ptr reason) { _promise.set_exception(std::move(reason)); }
 
     void run() noexcept override {
-        make_ready_future()
-            .then(std::move(_fn))
-            .then_wrapped([promise = std::move(_promise)](weir::future<R> ended) mutable {
-                settle(promise, std::move(ended));
-            })
-            .ignore();
+        if (_begun) {
+            settle();
+            delete this;
+            return;
+        }
+        _begun = true;
+        _called = futurize(_fn);
+        if (_called.available()) {
+            settle();
+        } else {
+            _waits = true;
+            _called.set_waiter(*this);
+        }
+    }
+    void let_go() noexcept override {
+        if (!_waits) {
+            delete this;
+        }
     }
 
   private:
-    static void settle(std::promise<R>& promise, weir::future<R> ended) {
-        if (ended.failed()) {
-            promise.set_exception(ended.take_failure());
+    void settle() noexcept {
+        if (_called.failed()) {
+            _promise.set_exception(_called.take_failure());
         } else if constexpr (std::is_void_v<R>) {
-            promise.set_value();
+            _promise.set_value();
         } else {
-            promise.set_value(ended.take());
+            _promise.set_value(_called.take());
         }
     }
 
     Fn _fn;
+    weir::future<R> _called;
     std::promise<R> _promise;
+    bool _begun = false;
+    bool _waits = false;
 };
 
 }  // namespace detail

@@ -56,20 +56,16 @@ void host::remove_shard(shard_id id) {
     _shards[id].reset();
 }
 
-void host::request_stop() {
-    struct notice final : foreign_work {
-        explicit notice(promise<>& waiting) : stop(waiting) {}
-        void run() noexcept override {
-            if (stop.open()) {
-                stop.set_value();
-            }
-        }
-        promise<>& stop;
-    };
-    auto told = std::make_unique<notice>(_stop);
+void host::stop_notice::run() noexcept {
+    if (_stop.open()) {
+        _stop.set_value();
+    }
+}
+
+void host::request_stop() noexcept {
     const std::lock_guard hold(_stop_lock);
     if (!_stop_requested.exchange(true, std::memory_order_relaxed) && _connected) {
-        _ports[0]->post(std::move(told));
+        _ports[0]->post(_notice);
     }
 }
 
@@ -86,7 +82,6 @@ future<> host::until_stop() {
 
 namespace {
 
-// Shard 0 gives out the names and numbers, so that two that come at once differ.
 /// A group without shares would never run.
 void check_shares(std::string_view operation, std::string_view subject, unsigned shares) {
     if (shares == 0) {
@@ -94,30 +89,48 @@ void check_shares(std::string_view operation, std::string_view subject, unsigned
     }
 }
 
-scheduling_group define_next_group(const std::string& name, unsigned shares, unsigned io_shares) {
-    check_shares("create", "scheduling group " + name, shares);
-    scheduler& own = this_shard().scheduler();
-    for (std::size_t index = 0; index < own.group_count(); ++index) {
-        if (own.name({static_cast<std::uint8_t>(index)}) == name) {
-            throw error("create", "scheduling group " + name, errc::duplicate);
-        }
-    }
-    if (own.group_count() == scheduler::max_groups) {
-        throw error("create", "scheduling group " + name, errc::limit_exceeded);
-    }
-    const scheduling_group created{static_cast<std::uint8_t>(own.group_count())};
-    own.define(created, name, shares, io_shares);
-    return created;
+std::uint64_t bit_of(scheduling_group group) noexcept {
+    static_assert(scheduler::max_groups <= 64);
+    return std::uint64_t{1} << group.index;
 }
 
 }  // namespace
 
+/// Shard 0 gives out the names and numbers, so that two that come at once differ. A group whose
+/// making failed half way keeps its number, and is made by who asks for that name next.
+scheduling_group host::define_next_group(const std::string& name, unsigned shares,
+                                         unsigned io_shares) {
+    check_shares("create", "scheduling group " + name, shares);
+    scheduler& own = this_shard().scheduler();
+    scheduling_group created{0};
+    while (created.index < own.group_count() && own.name(created) != name) {
+        ++created.index;
+    }
+    if (created.index == scheduler::max_groups) {
+        throw error("create", "scheduling group " + name, errc::limit_exceeded);
+    }
+    // Relaxed: the failure came here before the question.
+    const bool half_made =
+        (_groups_half_made.load(std::memory_order_relaxed) & bit_of(created)) != 0;
+    if (created.index != own.group_count() && !half_made) {
+        throw error("create", "scheduling group " + name, errc::duplicate);
+    }
+    own.define(created, name, shares, io_shares);
+    _groups_half_made.fetch_and(~bit_of(created), std::memory_order_relaxed);
+    return created;
+}
+
 future<scheduling_group> host::create_group(std::string name, unsigned shares, unsigned io_shares) {
     const auto created = co_await on(
-        0, [&name, shares, io_shares] { return define_next_group(name, shares, io_shares); });
-    co_await on_all([&name, shares, io_shares, created] {
-        this_shard().scheduler().define(created, name, shares, io_shares);
-    });
+        0, [this, &name, shares, io_shares] { return define_next_group(name, shares, io_shares); });
+    try {
+        co_await on_all([&name, shares, io_shares, created] {
+            this_shard().scheduler().define(created, name, shares, io_shares);
+        });
+    } catch (...) {
+        _groups_half_made.fetch_or(bit_of(created), std::memory_order_relaxed);
+        throw;
+    }
     co_return created;
 }
 

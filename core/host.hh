@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -69,7 +70,8 @@ class host {
     /// shares     of the processor, in proportion to those of other groups
     /// io_shares  of what files can do, likewise; 0: as `shares`
     /// fails    errc::duplicate for a name that exists; errc::limit_exceeded above
-    ///          scheduler::max_groups; EINVAL for no shares
+    ///          scheduler::max_groups; EINVAL for no shares; std::bad_alloc or errc::overloaded
+    ///          if it didn't reach a shard: the same name may be asked for again
     /// thread   any shard of this host
     future<scheduling_group> create_group(std::string name, unsigned shares,
                                           unsigned io_shares = 0);
@@ -83,7 +85,7 @@ class host {
 
     /// Asks for the end: until_stop() goes on. Idempotent; at any moment of the host's life.
     /// thread   any, but no signal handler
-    void request_stop();
+    void request_stop() noexcept;
     /// Ready once a stop has been requested. One waiter at a time.
     /// thread   shard 0
     future<> until_stop();
@@ -96,13 +98,30 @@ class host {
     }
 
   private:
+    scheduling_group define_next_group(const std::string& name, unsigned shares,
+                                       unsigned io_shares);
+
+    /// Tells shard 0. It lies here: a stop is heard when there is no memory, too.
+    class stop_notice final : public foreign_work {
+      public:
+        explicit stop_notice(promise<>& waiting) noexcept : _stop(waiting) {}
+        void run() noexcept override;
+        void let_go() noexcept override {}
+
+      private:
+        promise<>& _stop;
+    };
+
     const host_options _options;
     const std::unique_ptr<weir::log_sink> _own_log;
     weir::log_sink* const _log;
     std::vector<std::unique_ptr<shard>> _shards;
     std::vector<std::unique_ptr<mesh_port>> _ports;
     std::atomic<bool> _stop_requested{false};
+    // By index: shard 0 knows the name, but some shard may not. Nobody has such a group.
+    std::atomic<std::uint64_t> _groups_half_made = 0;
     promise<> _stop;  // shard 0's
+    stop_notice _notice{_stop};
     std::mutex _stop_lock;
     bool _connected = false;  // under the lock: whether shard 0 can be told
 };

@@ -9,6 +9,7 @@
 
 #include <weir/core/assert.hh>
 #include <weir/core/host.hh>
+#include <weir/core/mesh_lane.hh>
 #include <weir/core/prefetch.hh>
 
 namespace weir {
@@ -20,42 +21,6 @@ std::size_t mesh_options::capacity() const noexcept {
     }
     return std::bit_ceil(sum + drain_batch);
 }
-
-/// The rings of one shard's calls to another. The caller makes them and they are its memory, but
-/// what the callee writes it touches first.
-struct mesh_port::channel {
-    explicit channel(const mesh_options& options)
-        : request_ring(options.capacity()),
-          reply_ring(options.capacity()),
-          requests_out(request_ring.open()),
-          replies_out(reply_ring.open()),
-          requests_in(*requests_out.join()),
-          replies_in(*replies_out.join()) {}
-
-    ring<call_message> request_ring;
-    ring<call_reply> reply_ring;
-    // The caller's are requests_out and replies_in, the callee's replies_out and requests_in.
-    ring<call_message>::producer requests_out;
-    ring<call_reply>::producer replies_out;
-    ring<call_message>::reader requests_in;
-    ring<call_reply>::reader replies_in;
-};
-
-/// Everything between this shard and one peer.
-struct mesh_port::lane {
-    struct level {
-        unsigned credits = 0;
-        unsigned waiting = 0;
-        call_record* first_waiting = nullptr;
-        call_record* last_waiting = nullptr;
-    };
-
-    shard_id peer = 0;
-    bool touched = false;
-    std::unique_ptr<channel> out;  // our calls
-    channel* in = nullptr;         // the peer's, as far as we know
-    std::array<level, mesh_options::levels> levels;
-};
 
 mesh_port::mesh_port(shard& owner, unsigned peers, const mesh_options& options)
     : _owner(owner),
@@ -94,7 +59,11 @@ void mesh_port::register_metrics() {
     count("weir_calls_refused_total", "Calls nested too deep.", _counters.calls_refused);
 }
 
-mesh_port::~mesh_port() = default;
+mesh_port::~mesh_port() {
+    while (_first_foreign != nullptr) {
+        std::exchange(_first_foreign, _first_foreign->next)->let_go();
+    }
+}
 
 void mesh_port::part() noexcept {
     for (std::size_t peer = 0; peer < _peers; ++peer) {
@@ -329,6 +298,7 @@ void mesh_port::drain_replies(lane& from) {
 }
 
 // Looks at the clock after each few calls, the fewer the longer they take.
+// returns  false when something has to wait: for the next turn, or for memory
 bool mesh_port::drain_requests(lane& from, instant until) {
     const task_context own = _owner.context();
     instant looked = _paid;
@@ -336,10 +306,7 @@ bool mesh_port::drain_requests(lane& from, instant until) {
     bool in_time = true;
     // What the last drain() left is all that a read gives, and the bell for the rest is answered.
     from.in->requests_in.ready();
-    while (in_time && from.in->requests_in.drain(batch, [&](const call_message& call) {
-        prefetch_to_read(&call + read_ahead);
-        answer(call, from.peer);
-    }) == batch) {
+    while (in_time && answer_some(from, batch) == batch) {
         const instant now = _owner.outside().now();
         batch = now - looked > long_answers ? 1 : std::min(2 * batch, mesh_options::drain_batch);
         _answers_per_look = batch;
@@ -348,18 +315,48 @@ bool mesh_port::drain_requests(lane& from, instant until) {
         charge_answers(_paying);
     }
     _owner.set_context(own);
-    return in_time;
+    return in_time && !std::exchange(_lacks_memory, false);
 }
 
-void mesh_port::answer(const call_message& call, shard_id from) {
-    ++_counters.calls_received;
+/// Answers up to `most` calls, then releases their slots at once.
+/// returns  how many: fewer when there are no more, or when one has to wait for memory
+std::size_t mesh_port::answer_some(lane& from, std::size_t most) {
+    auto& calls = from.in->requests_in;
+    const sequence_range range = calls.read(most);
+    sequence next = range.first;
+    for (; next != range.end(); ++next) {
+        const call_message& call = calls[next];
+        prefetch_to_read(&call + read_ahead);
+        if (!answer(call, from.peer)) [[unlikely]] {
+            _lacks_memory = true;
+            break;
+        }
+    }
+    if (next != range.first) {
+        calls.release_to(next);
+    }
+    return static_cast<std::size_t>(next - range.first);
+}
+
+/// returns  false if it has to stay in its ring, since there is no memory to put it in line. Then
+///          others of its group are in line, which give theirs back; else it is run out of turn
+bool mesh_port::answer(const call_message& call, shard_id from) {
     const task_context context{
         call.context.group, static_cast<std::uint8_t>(call.context.call_depth + 1),
         static_cast<std::uint8_t>(std::min(call.context.calls_above + 1, 255))};
-    if (answers_now(context.group) || !queue_call(call, from, context)) {
-        _owner.set_context(context);
-        call.invoke(call, from);
+    if (!answers_now(context.group)) [[unlikely]] {
+        if (queue_call(call, from, context)) {
+            ++_counters.calls_received;
+            return true;
+        }
+        if (_queued[context.group.index] != 0) {
+            return false;
+        }
     }
+    ++_counters.calls_received;
+    _owner.set_context(context);
+    call.invoke(call, from);
+    return true;
 }
 
 // While there is one group it needs no account.

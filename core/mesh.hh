@@ -109,7 +109,12 @@ struct mesh_counters {
 class foreign_work {
   public:
     virtual ~foreign_work() = default;
+    /// thread   the shard's
     virtual void run() noexcept = 0;
+    /// It has left the line: after run(), or unrun since the shard has ended.
+    virtual void let_go() noexcept { delete this; }
+
+    foreign_work* next = nullptr;  ///< in line
 };
 
 /// Told when peers ring: for what shards share beside calls, such as rings of a pipeline.
@@ -124,7 +129,8 @@ class bell_listener {
 };
 
 /// One shard's end of the mesh. The first call to a peer makes the rings for all calls to it, one
-/// of requests out and one of replies back; after that nothing here allocates.
+/// of requests out and one of replies back. After that only a call that has to wait for its group's
+/// turn needs memory of its own: where there is none it waits in its ring.
 /// thread   the owning shard, except post() and try_post()
 class mesh_port {
   public:
@@ -167,10 +173,11 @@ class mesh_port {
     /// Has `work` run on this shard.
     /// returns  false when mesh_options::foreign_calls wait already; `work` was not taken
     /// thread   any
-    [[nodiscard]] bool try_post(std::unique_ptr<foreign_work>& work);
+    [[nodiscard]] bool try_post(std::unique_ptr<foreign_work>& work) noexcept;
     /// For the few that a host itself posts, which must not be refused.
+    /// work     lives until let_go()
     /// thread   any
-    void post(std::unique_ptr<foreign_work> work);
+    void post(foreign_work& work) noexcept;
 
     mesh_counters counters() const;
     /// Calls in line for a credit to `peer`.
@@ -209,14 +216,15 @@ class mesh_port {
     void flush_now(lane& to);
     void ring_bell(shard_id peer);
     void submit_wakes();
-    bool add_foreign(std::unique_ptr<foreign_work>& work, std::size_t limit);
+    bool add_foreign(foreign_work& work, std::size_t limit) noexcept;
     void drain_replies(lane& from);
     bool drain_requests(lane& from, instant until);
-    void answer(const call_message& call, shard_id from);
+    std::size_t answer_some(lane& from, std::size_t most);
+    bool answer(const call_message& call, shard_id from);
     bool answers_now(scheduling_group group);
     bool queue_call(const call_message& call, shard_id from, task_context context) noexcept;
     void charge_answers(scheduling_group next);
-    void drain_foreign();
+    void drain_foreign() noexcept;
     void wait_for_credit(lane& to, unsigned level, call_record& record);
     call_record* next_waiting(lane& to, unsigned level) noexcept;
     void return_credits(lane& to, unsigned level, unsigned count);
@@ -249,13 +257,17 @@ class mesh_port {
     scheduling_group _paying;
     instant _paid;
     bool _answers_now = true;
+    bool _lacks_memory = false;
     std::size_t _answers_per_look = answers_before_look;
     std::array<std::uint32_t, scheduler::max_groups> _queued{};  // calls in line, by group
     std::vector<metrics::registration> _metrics;
 
     mutable std::mutex _foreign_lock;
+    // Under the lock:
     std::uint64_t _foreign_refused = 0;
-    std::vector<std::unique_ptr<foreign_work>> _foreign;
+    std::size_t _foreign_waiting = 0;
+    foreign_work* _first_foreign = nullptr;
+    foreign_work* _last_foreign = nullptr;
 };
 
 }  // namespace weir

@@ -7,22 +7,28 @@
 
 namespace weir {
 
-bool mesh_port::try_post(std::unique_ptr<foreign_work>& work) {
-    return add_foreign(work, _options.foreign_calls);
+bool mesh_port::try_post(std::unique_ptr<foreign_work>& work) noexcept {
+    if (!add_foreign(*work, _options.foreign_calls)) {
+        return false;
+    }
+    (void)work.release();
+    return true;
 }
 
-void mesh_port::post(std::unique_ptr<foreign_work> work) {
+void mesh_port::post(foreign_work& work) noexcept {
     add_foreign(work, std::numeric_limits<std::size_t>::max());
 }
 
-bool mesh_port::add_foreign(std::unique_ptr<foreign_work>& work, std::size_t limit) {
+bool mesh_port::add_foreign(foreign_work& work, std::size_t limit) noexcept {
     {
         const std::lock_guard guard(_foreign_lock);
-        if (_foreign.size() >= limit) {
+        if (_foreign_waiting >= limit) {
             ++_foreign_refused;
             return false;
         }
-        _foreign.push_back(std::move(work));
+        ++_foreign_waiting;
+        (_last_foreign != nullptr ? _last_foreign->next : _first_foreign) = &work;
+        _last_foreign = &work;
     }
     if (_owner.bell().ring(bell::foreign)) {
         _owner.outside().interrupt();
@@ -37,15 +43,19 @@ mesh_counters mesh_port::counters() const {
     return result;
 }
 
-void mesh_port::drain_foreign() {
-    std::vector<std::unique_ptr<foreign_work>> arrived;
+void mesh_port::drain_foreign() noexcept {
+    foreign_work* arrived = nullptr;
     {
         const std::lock_guard guard(_foreign_lock);
-        arrived.swap(_foreign);
+        arrived = std::exchange(_first_foreign, nullptr);
+        _last_foreign = nullptr;
+        _counters.foreign_calls += std::exchange(_foreign_waiting, 0);
     }
-    _counters.foreign_calls += arrived.size();
-    for (auto& work : arrived) {
-        work->run();
+    while (arrived != nullptr) {
+        foreign_work& each = *std::exchange(arrived, arrived->next);
+        each.next = nullptr;
+        each.run();
+        each.let_go();
     }
 }
 

@@ -80,7 +80,7 @@ class poller {
 
     /// Runs `work` where it may block; complete() follows on this shard in a later poll().
     /// `work` must live until then.
-    virtual void run_blocking(blocking_work& work) = 0;
+    virtual void run_blocking(blocking_work& work) noexcept = 0;
 
     /// The shard's source of random numbers: seeded in the simulator.
     virtual std::uint64_t random() noexcept = 0;

@@ -25,7 +25,7 @@ bool backend::asks_again(operation& work, std::int32_t result) noexcept {
            (result == -EINTR && holds_any<op::read_stream, op::write_stream>(work.what));
 }
 
-void backend::finish(operation& work, completion outcome) {
+void backend::finish(operation& work, completion outcome) noexcept {
     if (asks_again(work, outcome.result)) [[unlikely]] {
         ++work._asked_again;
         start(work);

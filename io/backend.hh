@@ -57,11 +57,14 @@ class backend : public poller {
     ~backend() override;
 
     /// Starts `work`; its completion comes in a later poll(), never within this call. When the
-    /// limit of operations in flight is reached, it waits in line here.
-    virtual void start(operation& work) = 0;
+    /// limit of operations in flight is reached, it waits in line here. Where there is no memory
+    /// for it, it completes with -ENOMEM: whoever starts it in a completion has nobody to tell.
+    virtual void start(operation& work) noexcept = 0;
     /// Asks for an early end of `work`, which still completes (with -ECANCELED, or as it would).
     /// Nothing happens if it has completed.
-    virtual void cancel(operation& work) = 0;
+    virtual void cancel(operation& work) noexcept = 0;
+    /// Closes a descriptor that nobody uses at once, for whoever has no memory for an operation.
+    virtual void close_now(int fd) noexcept = 0;
     /// Gives a lent buffer back.
     virtual void release(const lent_buffer& buffer) noexcept = 0;
 
@@ -77,7 +80,7 @@ class backend : public poller {
     /// kernel was only interrupted (EINTR), or lacked something for a moment (EAGAIN), it starts
     /// the operation again instead.
     /// outcome  of one that was cancelled: never these two
-    void finish(operation& work, completion outcome);
+    void finish(operation& work, completion outcome) noexcept;
 
   private:
     static bool asks_again(operation& work, std::int32_t result) noexcept;

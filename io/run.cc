@@ -12,7 +12,7 @@
 #include <vector>
 
 #include <pthread.h>
-#include <string.h>
+#include <signal.h>
 
 #include <weir/core/cgroup.hh>
 #include <weir/core/error.hh>
@@ -47,6 +47,23 @@ std::vector<shard_place> places_of(run_options& options) {
     return places;
 }
 
+/// What is being handled, with its remedy if there is one and memory to say it.
+std::exception_ptr why_no_thread(shard_id id) noexcept {
+    try {
+        throw;
+    } catch (const std::system_error& cause) {
+        try {
+            return std::make_exception_ptr(error(
+                "start", with_remedy("thread of shard " + std::to_string(id), cause.code().value()),
+                cause.code()));
+        } catch (...) {
+            return std::current_exception();
+        }
+    } catch (...) {
+        return std::current_exception();
+    }
+}
+
 /// The threads of a host and the steps that they take together.
 class runner {
   public:
@@ -75,7 +92,7 @@ class runner {
     };
 
     void start_threads();
-    void hear(int signal);
+    void hear(int signal) noexcept;
     void fail_set_up(std::exception_ptr failure) noexcept;
     void run_thread(shard_id id) noexcept;
     void set_up(shard_id id);
@@ -135,10 +152,8 @@ void runner::start_threads() {
     for (shard_id id = 0; id < _places.size(); ++id) {
         try {
             _threads.emplace_back([this, id] { run_thread(id); });
-        } catch (const std::system_error& cause) {
-            fail_set_up(std::make_exception_ptr(error(
-                "start", with_remedy("thread of shard " + std::to_string(id), cause.code().value()),
-                cause.code())));
+        } catch (...) {
+            fail_set_up(why_no_thread(id));
             for (; id < _places.size(); ++id) {
                 _together.arrive_and_drop();
             }
@@ -146,12 +161,12 @@ void runner::start_threads() {
     }
 }
 
-/// At any moment from the start of the threads to their end.
-void runner::hear(int signal) {
-    _log.write({wall_clock_now()}, log_level::info,
-               _host.stop_requested() ? "asked again to stop" : "asked to stop",
-               {{"signal", std::string("SIG") + sigabbrev_np(signal)}});
+/// At any moment from the start of the threads to their end: whatever lacks, the stop is heard.
+void runner::hear(int signal) noexcept {
+    const bool again = _host.stop_requested();
     _host.request_stop();
+    _log.write({wall_clock_now()}, log_level::info, again ? "asked again to stop" : "asked to stop",
+               {{"signal", signal == SIGINT ? "SIGINT" : "SIGTERM"}});
 }
 
 void runner::fail_set_up(std::exception_ptr failure) noexcept {
@@ -187,6 +202,7 @@ void runner::set_up(shard_id id) {
     }
     running_shard& made = _shards[id];
     made.backend = make_uring(_options.uring, _pool, _cycles, &_listening);
+    made.backend->poll();  // makes this thread the ring's, or says why not
     made.own = &_host.add_shard(id, *made.backend);
     const shard_scope scope(made.own);
     made.registered = register_metrics(made.own->metrics(), *made.backend);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/io/submit.hh>
 
-#include <cerrno>
+#include <new>
 #include <string>
 #include <variant>
 
@@ -118,6 +118,14 @@ future<std::int32_t> submit(any_op what, abort_source* give_up) {
         return start(*new cancellable_one_shot(what, *give_up));
     }
     return start(*new one_shot(what));
+}
+
+void discard(int fd) noexcept {
+    try {
+        submit(op::close{fd}).ignore();
+    } catch (const std::bad_alloc&) {
+        this_backend().close_now(fd);
+    }
 }
 
 future<std::int32_t> submit_or_fail(any_op what, std::string_view operation,

@@ -31,4 +31,8 @@ future<std::int32_t> submit(any_op what, abort_source* give_up = nullptr);
 future<std::int32_t> submit_or_fail(any_op what, std::string_view operation,
                                     std::string_view subject);
 
+/// Closes a descriptor that nobody took, in the background.
+/// fails    never: where there is no memory for the operation it is closed at once
+void discard(int fd) noexcept;
+
 }  // namespace weir::io

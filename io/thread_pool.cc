@@ -18,7 +18,12 @@ thread_pool::thread_pool(thread_pool_options options) : _options(options) {
     CPU_ZERO(&_allowed);
     WEIR_ASSERT(sched_getaffinity(0, sizeof _allowed, &_allowed) == 0);
     _threads.reserve(options.threads);
-    start_thread();
+    try {
+        start_thread();
+    } catch (const std::system_error& cause) {
+        throw error("start", with_remedy("thread for blocking calls", cause.code().value()),
+                    cause.code());
+    }
 }
 
 thread_pool::~thread_pool() {
@@ -38,7 +43,7 @@ thread_pool_statistics thread_pool::statistics() const {
     return _statistics;
 }
 
-/// Under the mutex. Signals are for the process's own threads: a pool thread takes none.
+/// Signals are for the process's own threads: a pool thread takes none.
 void thread_pool::start_thread() {
     sigset_t all, before;
     sigfillset(&all);
@@ -46,12 +51,9 @@ void thread_pool::start_thread() {
     try {
         _threads.emplace_back([this] { serve(); });
         ++_statistics.threads;
-    } catch (const std::system_error& cause) {
-        if (_threads.empty()) {
-            pthread_sigmask(SIG_SETMASK, &before, nullptr);
-            throw error("start", with_remedy("thread for blocking calls", cause.code().value()),
-                        cause.code());
-        }
+    } catch (...) {
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        throw;
     }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
@@ -71,7 +73,7 @@ void thread_pool::serve() noexcept {
             return;
         }
         client& from = *_ready.front();
-        _ready.pop_front();
+        _ready.erase(_ready.begin());
         blocking_work* work = std::exchange(from._first, from._first->next);
         if (from._first != nullptr) {
             _ready.push_back(&from);
@@ -98,6 +100,7 @@ void thread_pool::serve() noexcept {
 
 thread_pool::client::client(thread_pool& pool) : _pool(pool) {
     const std::lock_guard lock(pool._mutex);
+    pool._ready.reserve(pool._clients + 1);
     ++pool._clients;
 }
 
@@ -107,13 +110,16 @@ thread_pool::client::~client() {
     _pool._clients -= !_stopped;
 }
 
-void thread_pool::client::submit(blocking_work& work) {
+void thread_pool::client::submit(blocking_work& work) noexcept {
     {
         const std::lock_guard lock(_pool._mutex);
         WEIR_ASSERT(!_stopped);
         if (_pool._idle <= _pool._statistics.waiting &&
             _pool._threads.size() < _pool._options.threads) {
-            _pool.start_thread();
+            try {
+                _pool.start_thread();
+            } catch (const std::exception&) {  // NOLINT(bugprone-empty-catch): there is one
+            }
         }
         work.next = nullptr;
         if (_first == nullptr) {

@@ -4,7 +4,6 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -54,7 +53,7 @@ class thread_pool {
     mutable std::mutex _mutex;
     std::condition_variable _work_waits;
     std::condition_variable _client_idle;
-    std::deque<client*> _ready;  // clients with waiting work, each once
+    std::vector<client*> _ready;  // clients with waiting work, each once; there is room for all
     std::vector<std::thread> _threads;
     unsigned _idle = 0;
     unsigned _clients = 0;
@@ -65,13 +64,14 @@ class thread_pool {
 /// One shard's side of the pool.
 class thread_pool::client {
   public:
+    /// fails    std::bad_alloc
     explicit client(thread_pool& pool);
     client(const client&) = delete;
     client& operator=(const client&) = delete;
 
-    /// Has `work` run by a thread. It may be the one that starts another.
+    /// Has `work` run by a thread. It may be the one that starts another, where one can be had.
     /// thread   the owner
-    void submit(blocking_work& work);
+    void submit(blocking_work& work) noexcept;
     /// All work that has run since the last call, linked by `next`, first finished first.
     /// thread   the owner
     blocking_work* take_finished() noexcept;

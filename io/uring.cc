@@ -105,7 +105,7 @@ void uring_backend::submit() {
 }
 
 /// What may have found the submission queue full before.
-void uring_backend::prepare_turn_end() {
+void uring_backend::prepare_turn_end() noexcept {
     if (!_event_armed) {
         arm_event();
     }
@@ -216,7 +216,7 @@ std::int32_t uring_backend::told(std::int32_t result) noexcept {
     return -result >= restart_first && -result <= restart_last ? -EINTR : result;
 }
 
-unsigned uring_backend::take(const ring_completion& entry) {
+unsigned uring_backend::take(const ring_completion& entry) noexcept {
     const auto tag = static_cast<ring_tag>(entry.user_data & ring_tag_mask);
     if (tag == ring_tag{}) [[likely]] {
         // NOLINTNEXTLINE(performance-no-int-to-ptr): what the kernel was given, as it carries it
@@ -237,7 +237,7 @@ unsigned uring_backend::take(const ring_completion& entry) {
     return 0;
 }
 
-unsigned uring_backend::take_finished_calls() {
+unsigned uring_backend::take_finished_calls() noexcept {
     unsigned taken = 0;
     for (blocking_work* work = has_finished() ? take_finished() : nullptr; work != nullptr;
          ++taken) {

@@ -18,7 +18,6 @@
 #include <weir/io/uring_ring.hh>
 
 struct io_uring_sqe;
-struct statx;
 
 namespace weir::io {
 
@@ -48,11 +47,12 @@ class uring_backend final : public uring, private thread_pool::client {
     }
     const std::atomic<std::uint32_t>* completions_word() const noexcept override;
     std::uint32_t completions_mask() const noexcept override;
-    void run_blocking(blocking_work& work) override { client::submit(work); }
+    void run_blocking(blocking_work& work) noexcept override { client::submit(work); }
     std::uint64_t random() noexcept override;
 
-    void start(operation& work) override;
-    void cancel(operation& work) override;
+    void start(operation& work) noexcept override;
+    void cancel(operation& work) noexcept override;
+    void close_now(int fd) noexcept override;
     void release(const lent_buffer& buffer) noexcept override;
 
     void cancel_all() override;
@@ -77,30 +77,29 @@ class uring_backend final : public uring, private thread_pool::client {
     void arm_event() noexcept;
     void write_event() noexcept;
     bool prepare_message(uring_backend& to) noexcept;
-    void prepare_turn_end();
-    unsigned take(const struct ring_completion& entry);
+    void prepare_turn_end() noexcept;
+    unsigned take(const struct ring_completion& entry) noexcept;
     static std::int32_t told(std::int32_t result) noexcept;
-    unsigned take_finished_calls();
-    unsigned take_finished_operations();
+    unsigned take_finished_calls() noexcept;
+    unsigned take_finished_operations() noexcept;
 
     line& line_of(const operation& work) noexcept;
-    void feed_lines();
-    launched launch(operation& work);
+    void feed_lines() noexcept;
+    launched launch(operation& work) noexcept;
     launched finish(operation& work, std::int32_t result) noexcept;
-    launched call_in_pool(operation& work);
-    int listen(const op::listen& what) noexcept;
+    launched call_in_pool(operation& work) noexcept;
     bool close_listener(int fd) noexcept;
-    launched into_kernel(operation& work);
+    launched into_kernel(operation& work) noexcept;
     void push_files() noexcept;
     bool send_cancel(operation& work) noexcept;
     void send_owed_cancels() noexcept;
     void owe_cancels_again() noexcept;
-    void take_operation(operation& work, const struct ring_completion& entry);
-    void take_send(operation& work, const struct ring_completion& entry);
-    void take_open(operation& work, std::int32_t result);
-    void launch_again(operation& work);
+    void take_operation(operation& work, const struct ring_completion& entry) noexcept;
+    void take_send(operation& work, const struct ring_completion& entry) noexcept;
+    void take_open(operation& work, std::int32_t result) noexcept;
+    void launch_again(operation& work) noexcept;
     void leave_kernel(operation& work) noexcept;
-    void take_status(operation& work, std::int32_t result);
+    void take_status(operation& work, std::int32_t result) noexcept;
     void deliver(operation& work, const completion& outcome) noexcept;
 
     const uring_options _options;
@@ -122,11 +121,11 @@ class uring_backend final : public uring, private thread_pool::client {
     operation_list _finished;  // with their result, until the next poll
     line _files;
     line _sockets;
-    std::vector<std::unique_ptr<struct ::statx>> _free_status;
     std::list<pooled_call> _pooled;
     std::unique_ptr<listening_addresses> _own_listening;  // where no host has them
     listening_addresses* const _listening;
     std::vector<int> _listeners;  // descriptors of this shard's: few
+    unsigned _will_listen = 0;    // operations under way that may yield one
 
     alignas(64) std::atomic<sleep> _sleep = sleep::awake;
 };

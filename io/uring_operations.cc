@@ -20,6 +20,8 @@ namespace weir::io {
 
 namespace {
 
+using kernel_status = struct ::statx;  // the word alone is the system call
+
 template <typename T>
 const T* as(const operation& work) noexcept {
     return std::get_if<T>(&work.what);
@@ -43,7 +45,7 @@ uring_backend::line& uring_backend::line_of(const operation& work) noexcept {
     return waits_for_peer(work) ? _sockets : _files;
 }
 
-void uring_backend::start(operation& work) {
+void uring_backend::start(operation& work) noexcept {
     bind();
     auto& state = state_of(work);
     WEIR_ASSERT(state.where == operation_state::idle && !_stopping);
@@ -59,7 +61,7 @@ void uring_backend::start(operation& work) {
     }
 }
 
-void uring_backend::feed_lines() {
+void uring_backend::feed_lines() noexcept {
     for (line* each : {&_files, &_sockets}) {
         while (!each->waiting.empty() && *each->in_flight < each->limit) {
             operation& work = each->waiting.pop_front();
@@ -72,10 +74,7 @@ void uring_backend::feed_lines() {
     }
 }
 
-uring_backend::launched uring_backend::launch(operation& work) {
-    if (const auto* listening = as<op::listen>(work)) {
-        return finish(work, listen(*listening));
-    }
+uring_backend::launched uring_backend::launch(operation& work) noexcept {
     if (const auto* closing = as<op::close>(work);
         closing != nullptr && close_listener(closing->fd)) {
         return finish(work, 0);
@@ -89,28 +88,22 @@ uring_backend::launched uring_backend::launch(operation& work) {
     if (const auto* lock = as<op::lock>(work)) {
         return finish(work, lock_now(*lock));
     }
-    if (as<op::list_directory>(work) || (as<op::truncate>(work) && !_ring.has().truncate)) {
+    if (as<op::list_directory>(work) || as<op::listen>(work) ||
+        (as<op::truncate>(work) && !_ring.has().truncate)) {
         return call_in_pool(work);
     }
     return into_kernel(work);
 }
 
-int uring_backend::listen(const op::listen& what) noexcept {
-    try {
-        _listeners.reserve(_listeners.size() + 1);
-    } catch (const std::bad_alloc&) {
-        return -ENOMEM;
-    }
-    const int fd = _listening->listen(what);
-    if (fd >= 0) {
-        _listeners.push_back(fd);
-    }
-    return fd;
-}
-
 /// returns  false if it is none
 bool uring_backend::close_listener(int fd) noexcept {
     return std::erase(_listeners, fd) != 0 && _listening->close(fd);
+}
+
+void uring_backend::close_now(int fd) noexcept {
+    if (!close_listener(fd)) {
+        ::close(fd);
+    }
 }
 
 uring_backend::launched uring_backend::finish(operation& work, std::int32_t result) noexcept {
@@ -121,7 +114,7 @@ uring_backend::launched uring_backend::finish(operation& work, std::int32_t resu
     return launched::finished;
 }
 
-unsigned uring_backend::take_finished_operations() {
+unsigned uring_backend::take_finished_operations() noexcept {
     unsigned taken = 0;
     for (auto finished = _finished.take(); !finished.empty(); ++taken) {
         operation& work = finished.pop_front();
@@ -130,19 +123,18 @@ unsigned uring_backend::take_finished_operations() {
     return taken;
 }
 
-uring_backend::launched uring_backend::call_in_pool(operation& work) {
+uring_backend::launched uring_backend::call_in_pool(operation& work) noexcept {
     try {
+        if (as<op::listen>(work)) {
+            _listeners.reserve(_listeners.size() + ++_will_listen);
+        }
         auto& call = _pooled.emplace_back(*this, work);
         call.place = std::prev(_pooled.end());
     } catch (const std::bad_alloc&) {
+        _will_listen -= as<op::listen>(work) != nullptr;
         return finish(work, -ENOMEM);
     }
-    try {
-        client::submit(_pooled.back());
-    } catch (const error& failure) {  // not even one thread
-        _pooled.pop_back();
-        return finish(work, -failure.code().value());
-    }
+    client::submit(_pooled.back());
     state_of(work).where = operation_state::in_pool;
     ++*line_of(work).in_flight;
     return launched::in_pool;
@@ -151,6 +143,8 @@ uring_backend::launched uring_backend::call_in_pool(operation& work) {
 void uring_backend::pooled_call::run() noexcept {
     if (const auto* listing = as<op::list_directory>(asked)) {
         result = list_directory_now(*listing);
+    } else if (const auto* listening = as<op::listen>(asked)) {
+        result = owner._listening->listen(*listening);
     } else {
         result = truncate_now(std::get<op::truncate>(asked.what));
     }
@@ -161,11 +155,17 @@ void uring_backend::pooled_call::complete() noexcept {
     auto& work = asked;
     const auto outcome = result;
     backend._pooled.erase(place);
+    if (as<op::listen>(work)) {
+        --backend._will_listen;
+        if (outcome >= 0) {
+            backend._listeners.push_back(outcome);  // call_in_pool() has made room
+        }
+    }
     --*backend.line_of(work).in_flight;
     backend.deliver(work, {.result = outcome});
 }
 
-uring_backend::launched uring_backend::into_kernel(operation& work) {
+uring_backend::launched uring_backend::into_kernel(operation& work) noexcept {
     auto& state = state_of(work);
     if (const auto* connecting = as<op::connect>(work); connecting != nullptr && state.value < 0) {
         state.value = socket_now(*connecting);
@@ -180,20 +180,17 @@ uring_backend::launched uring_backend::into_kernel(operation& work) {
             return finish(work, result);
         }
     }
-    try {
-        if (as<op::stat>(work) && _free_status.empty()) {
-            _free_status.push_back(std::make_unique<struct ::statx>());
-        }
-    } catch (const std::bad_alloc&) {
+    std::unique_ptr<kernel_status> status(as<op::stat>(work) ? new (std::nothrow) kernel_status
+                                                             : nullptr);
+    if (as<op::stat>(work) && status == nullptr) {
         return finish(work, -ENOMEM);
     }
     io_uring_sqe* entry = _ring.next_entry();
     if (entry == nullptr) {
         return launched::no_entry;
     }
-    if (as<op::stat>(work)) {
-        state.value = reinterpret_cast<std::int64_t>(_free_status.back().release());
-        _free_status.pop_back();
+    if (status != nullptr) {
+        state.value = reinterpret_cast<std::int64_t>(status.release());
     }
     fill_entry(*entry, work, _ring, _options.zero_copy_bytes);
     entry->user_data = reinterpret_cast<std::uint64_t>(&work);
@@ -217,7 +214,7 @@ void uring_backend::push_files() noexcept {
     }
 }
 
-void uring_backend::cancel(operation& work) {
+void uring_backend::cancel(operation& work) noexcept {
     auto& state = state_of(work);
     if (state.where == operation_state::in_line) {
         line_of(work).waiting.remove(work);
@@ -277,7 +274,7 @@ void uring_backend::leave_kernel(operation& work) noexcept {
     --*line_of(work).in_flight;
 }
 
-void uring_backend::take_operation(operation& work, const ring_completion& entry) {
+void uring_backend::take_operation(operation& work, const ring_completion& entry) noexcept {
     if (as<op::send>(work)) {
         return take_send(work, entry);
     }
@@ -317,7 +314,7 @@ void uring_backend::take_operation(operation& work, const ring_completion& entry
 
 /// A zero-copy send answers twice: with its result, then when its memory is free. Where its pages
 /// can't be accounted (locked memory), it is sent again with a copy.
-void uring_backend::take_send(operation& work, const ring_completion& entry) {
+void uring_backend::take_send(operation& work, const ring_completion& entry) noexcept {
     auto& state = state_of(work);
     if ((entry.flags & IORING_CQE_F_NOTIF) == 0) {
         state.value = entry.result;
@@ -337,7 +334,7 @@ void uring_backend::take_send(operation& work, const ring_completion& entry) {
     deliver(work, {.result = result});
 }
 
-void uring_backend::launch_again(operation& work) {
+void uring_backend::launch_again(operation& work) noexcept {
     if (launch(work) == launched::no_entry) {
         state_of(work).where = operation_state::in_line;
         line_of(work).waiting.push_front(work);
@@ -349,7 +346,7 @@ void uring_backend::launch_again(operation& work) {
 /// its reader would find an end there, its writer none to write to (ENXIO). The reader waits until
 /// there is something, or a writer has come and gone: opened again, it would wait for another one.
 /// The writer is opened again by a thread that waits.
-void uring_backend::take_open(operation& work, std::int32_t result) {
+void uring_backend::take_open(operation& work, std::int32_t result) noexcept {
     auto& state = state_of(work);
     const op::access mode = std::get<op::open>(work.what).mode;
     const bool waits = (mode == op::access::read && result >= 0 && is_fifo_now(result)) ||
@@ -369,10 +366,11 @@ void uring_backend::take_open(operation& work, std::int32_t result) {
     deliver(work, {.result = result});
 }
 
-void uring_backend::take_status(operation& work, std::int32_t result) {
-    // NOLINTNEXTLINE(performance-no-int-to-ptr): it was put there when this was launched
-    auto& slot = _free_status.emplace_back(reinterpret_cast<struct ::statx*>(state_of(work).value));
-    if (result < 0) {
+void uring_backend::take_status(operation& work, std::int32_t result) noexcept {
+    const std::unique_ptr<kernel_status> slot(
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): it was put there when this was launched
+        reinterpret_cast<kernel_status*>(state_of(work).value));
+    if (result < 0 || _stopping) {
         return;
     }
     auto& status = *std::get<op::stat>(work.what).status;
@@ -397,8 +395,8 @@ void uring_backend::deliver(operation& work, const completion& outcome) noexcept
         return;
     }
     _statistics.abandoned += !outcome.more;
-    if (outcome.result >= 0 && yields_descriptor(work) && !close_listener(outcome.result)) {
-        ::close(outcome.result);
+    if (outcome.result >= 0 && yields_descriptor(work)) {
+        close_now(outcome.result);
     }
 }
 

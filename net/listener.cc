@@ -147,7 +147,7 @@ void listener::acceptor::arrived(int fd) noexcept {
         ++_ahead;
     } catch (const std::bad_alloc&) {
         failed(ENOMEM);
-        io::submit(io::op::close{fd}).ignore();  // the pool keeps some blocks for this
+        io::discard(fd);
     }
     if (_ahead >= _options.accept_ahead && !_holding) {
         _holding = true;

@@ -76,7 +76,7 @@ std::uint64_t shard_backend::random() noexcept {
     return _random.next();
 }
 
-void shard_backend::start(operation& work) {
+void shard_backend::start(operation& work) noexcept {
     memory::outside guard;
     auto asked = std::make_shared<request>();
     asked->work = &work;
@@ -110,7 +110,7 @@ void shard_backend::dispatch() {
     }
 }
 
-void shard_backend::cancel(operation& work) {
+void shard_backend::cancel(operation& work) noexcept {
     memory::outside guard;
     const std::size_t slot = work.backend_data[0];
     if (slot == 0 || slot > _live.size() || _live[slot - 1]->work != &work) {
@@ -130,6 +130,11 @@ void shard_backend::cancel(operation& work) {
             answer(asked, -ECANCELED);
         }
     });
+}
+
+void shard_backend::close_now(int fd) noexcept {
+    memory::outside guard;
+    _home.close(fd);
 }
 
 lent_buffer shard_backend::lend() noexcept {
@@ -287,7 +292,7 @@ void shard_backend::interrupt() noexcept {
     _home.wake(_shard);
 }
 
-void shard_backend::run_blocking(blocking_work& work) {
+void shard_backend::run_blocking(blocking_work& work) noexcept {
     work.run();
     memory::outside guard;
     const time_range cost = _engine.options.disk.buffered;

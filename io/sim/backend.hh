@@ -51,13 +51,14 @@ class shard_backend final : public backend {
         return &_completions_wait;
     }
     std::uint32_t completions_mask() const noexcept override { return 1; }
-    void run_blocking(blocking_work& work) override;
+    void run_blocking(blocking_work& work) noexcept override;
     std::uint64_t random() noexcept override;
     bool shuffles() const noexcept override { return _engine.options.schedule.shuffles; }
     bool peers_stand_still() const noexcept override;
     void let_peers_run() override;
-    void start(operation& work) override;
-    void cancel(operation& work) override;
+    void start(operation& work) noexcept override;
+    void cancel(operation& work) noexcept override;
+    void close_now(int fd) noexcept override;
     void release(const lent_buffer& buffer) noexcept override;
 
     // For the rest of the simulator.

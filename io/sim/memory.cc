@@ -43,7 +43,8 @@ void perturb(std::uint8_t fill, std::uint64_t salt) noexcept {
     state.count = 0;
 }
 
-void fail(std::uint64_t first, std::uint64_t times) noexcept {
+void fail(std::uint64_t first, std::uint64_t times, scarce_for whom) noexcept {
+    state.whom = whom;
     state.first_to_fail = first;
     state.to_fail = times;
     state.failed = 0;

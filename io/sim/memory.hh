@@ -35,9 +35,11 @@ void free_all(arena& gone) noexcept;
 /// What a run does may depend on neither.
 void perturb(std::uint8_t fill, std::uint64_t salt) noexcept;
 
-/// After `first` more allocations of hosts lets `times` of them fail; the world's own never do.
-/// Needs weir_sim_memory.
-void fail(std::uint64_t first, std::uint64_t times) noexcept;
+/// Whose allocations may fail.
+enum class scarce_for : std::uint8_t { hosts, all };
+/// After `first` more of this thread's allocations lets `times` of them fail: of those of hosts, or
+/// where no world is simulated, of all. Needs weir_sim_memory.
+void fail(std::uint64_t first, std::uint64_t times, scarce_for whom = scarce_for::hosts) noexcept;
 /// Lets all succeed again.
 /// returns  how many failed since fail()
 std::uint64_t stop_failing() noexcept;
@@ -83,6 +85,7 @@ struct thread_state {
     std::uint64_t first_to_fail = 0;  // once so many more have succeeded
     std::uint64_t to_fail = 0;
     std::uint64_t failed = 0;
+    scarce_for whom = scarce_for::hosts;
     kept_blocks freed;
     kept_blocks gone;
 };

@@ -95,7 +95,8 @@ std::size_t layout_padding(thread_state& state, std::size_t alignment) noexcept 
 }
 
 bool fails(thread_state& state) noexcept {
-    if (state.to_fail == 0 || state.current == nullptr) [[likely]] {
+    if (state.to_fail == 0 || (state.current == nullptr && state.whom == scarce_for::hosts))
+        [[likely]] {
         return false;
     }
     if (state.first_to_fail != 0) {

@@ -28,7 +28,7 @@ class bench_poller final : public poller {
     bool preempt(bool) noexcept override { return __rdtsc() >= _slice_end; }
     const std::atomic<std::uint32_t>* completions_word() const noexcept override { return &_word; }
     std::uint32_t completions_mask() const noexcept override { return 1; }
-    void run_blocking(blocking_work& work) override {
+    void run_blocking(blocking_work& work) noexcept override {
         work.run();
         work.complete();
     }

@@ -46,6 +46,17 @@ TEST_SUITE("io/uring") {
         run_all(options);
     }
 
+    TEST_CASE("who wants to listen may have to wait for others, and so a thread of the pool does") {
+        uring_bed bed;
+        socklen_t length = 0;
+        sockaddr_storage address = bed.any_port(length);
+        const std::uint64_t before = bed.pool.statistics().taken;
+        const std::int32_t fd = run(bed, op::listen{&address, length});
+        REQUIRE(fd >= 0);
+        CHECK(bed.pool.statistics().taken == before + 1);
+        CHECK(run(bed, op::close{fd}) == 0);
+    }
+
     TEST_CASE("the contract holds on the lower rungs of the ladder") {
         auto options = uring_bed::small_buffers();
         options.defer_taskrun = false;

@@ -37,7 +37,7 @@ class bare_poller : public poller {
     bool preempt(bool rung) noexcept override { return rung || preempt_next; }
     const std::atomic<std::uint32_t>* completions_word() const noexcept override { return &_word; }
     std::uint32_t completions_mask() const noexcept override { return 0; }
-    void run_blocking(blocking_work& work) override {
+    void run_blocking(blocking_work& work) noexcept override {
         work.run();
         work.complete();
     }
