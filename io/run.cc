@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/io/run.hh>
 
+#include <algorithm>
 #include <atomic>
 #include <barrier>
+#include <bit>
 #include <exception>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -33,11 +36,13 @@ namespace weir::io {
 namespace {
 
 std::vector<shard_place> places_of(run_options& options) {
+    const resource_limits granted = cgroup_limits();
     if (!options.placement.quota_cpus) {
-        options.placement.quota_cpus = cgroup_limits().cpus;
+        options.placement.quota_cpus = granted.cpus;
     }
     auto places = place(discover_topology(), options.placement);
     options.host.shards = static_cast<unsigned>(places.size());
+    fit_to_memory(options, usable_memory_bytes(granted), options.host.shards);
     options.host.cpus.clear();
     for (const shard_place& each : places) {
         if (options.pin) {
@@ -45,6 +50,15 @@ std::vector<shard_place> places_of(run_options& options) {
         }
     }
     return places;
+}
+
+/// Lowers what stands at its default to what fits, but not below what work needs.
+template <typename Number>
+void lower(Number& value, std::type_identity_t<Number> by_default, std::uint64_t fits,
+           std::type_identity_t<Number> least) noexcept {
+    if (value == by_default) {
+        value = static_cast<Number>(std::clamp<std::uint64_t>(fits, least, by_default));
+    }
 }
 
 /// What is being handled, with its remedy if there is one and memory to say it.
@@ -312,6 +326,33 @@ void runner::take_down(shard_id id) {
 }
 
 }  // namespace
+
+// Of each shard's share of the memory: a thirty-second for free blocks, a sixteenth each for stacks
+// kept and for buffers lent, and a quarter for fibers, as far as they commonly touch their stacks.
+void fit_to_memory(run_options& options, std::uint64_t memory_bytes, unsigned shards) noexcept {
+    constexpr std::uint64_t pool_sizes = block_pool::largest_block / block_pool::granule;
+    constexpr std::uint64_t touched_bytes = std::uint64_t{16} << 10;
+    const std::uint64_t share = memory_bytes / shards;
+    shard_options& shard = options.host.shard;
+    lower(shard.pool_cache_bytes, shard_options{}.pool_cache_bytes, share / 32 / pool_sizes, 4096);
+    lower(shard.fibers, shard_options{}.fibers, share / 4 / touched_bytes, 64);
+    lower(shard.fiber_stacks_kept, shard_options{}.fiber_stacks_kept,
+          share / 16 / std::max<std::size_t>(shard.fiber_stack_bytes, 1), 4);
+    uring_options& ring = options.uring;
+    const std::uint64_t lent = share / 16 / std::max(ring.receive_buffer_bytes, 1U);
+    lower(ring.receive_buffers, uring_options{}.receive_buffers, std::bit_floor(lent), 8);
+    // The rings of calls between all pairs, if all are used.
+    mesh_options& mesh = options.host.mesh;
+    const auto rings_bytes = [&] {
+        return std::uint64_t{shards} * (shards - 1) * mesh.capacity() *
+               (sizeof(call_message) + sizeof(call_reply));
+    };
+    if (mesh.call_credits == mesh_options{}.call_credits) {
+        while (rings_bytes() > memory_bytes / 8 && mesh.call_credits > mesh.call_credits_least) {
+            mesh.call_credits /= 2;
+        }
+    }
+}
 
 int run(run_options options, application program) {
     hold_standard_descriptors();

@@ -32,6 +32,12 @@ struct run_options {
     duration drain_patience = std::chrono::seconds(2);
 };
 
+/// Lowers what each shard keeps, lends or may use of memory, where it stands at its default, so
+/// that all of it together is a fraction of the memory: run() does so with what the cgroup grants.
+/// memory_bytes  of the process
+/// shards        1 or more
+void fit_to_memory(run_options& options, std::uint64_t memory_bytes, unsigned shards) noexcept;
+
 /// Runs `program` on this machine: a thread and a kernel ring for each shard, until its future is
 /// settled. Operations that are still under way then are cancelled.
 /// returns  0, or 1 if the program failed, which is logged, whatever it threw

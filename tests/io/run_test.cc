@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <bit>
 #include <csignal>
 #include <vector>
 
@@ -90,6 +91,42 @@ TEST_SUITE("io/run") {
         // A signal may have ended a wait.
         CHECK(entered >= rounds);
         CHECK(entered < rounds + rounds / 2);
+    }
+
+    TEST_CASE("what shards keep by default fits the memory, and what was chosen stays") {
+        const run_options defaults;
+        for (const unsigned shards : {1U, 2U, 16U, 128U}) {
+            for (std::uint64_t memory = 16 << 20; memory <= std::uint64_t{1} << 38; memory *= 2) {
+                CAPTURE(shards);
+                CAPTURE(memory);
+                run_options fitted;
+                fit_to_memory(fitted, memory, shards);
+                const shard_options& each = fitted.host.shard;
+                CHECK(std::has_single_bit(fitted.uring.receive_buffers));
+                const std::uint64_t kept =
+                    each.pool_cache_bytes * 32 + each.fiber_stacks_kept * each.fiber_stack_bytes +
+                    fitted.uring.receive_buffers * fitted.uring.receive_buffer_bytes;
+                if (memory / shards >= 16 << 20) {
+                    CHECK(kept * shards <= memory / 4);
+                }
+                CHECK((fitted.host.mesh.capacity() * 128 * shards * (shards - 1) <= memory / 8 ||
+                       fitted.host.mesh.call_credits == fitted.host.mesh.call_credits_least));
+                if (memory / shards >= std::uint64_t{1} << 30) {
+                    CHECK(each.pool_cache_bytes == defaults.host.shard.pool_cache_bytes);
+                    CHECK(each.fibers == defaults.host.shard.fibers);
+                    CHECK(each.fiber_stacks_kept == defaults.host.shard.fiber_stacks_kept);
+                    CHECK(fitted.uring.receive_buffers == defaults.uring.receive_buffers);
+                    CHECK(fitted.host.mesh.call_credits == defaults.host.mesh.call_credits);
+                }
+            }
+        }
+        run_options chosen;
+        chosen.host.shard.pool_cache_bytes = 1 << 20;
+        chosen.uring.receive_buffers = 1024;
+        fit_to_memory(chosen, 64 << 20, 2);
+        CHECK(chosen.host.shard.pool_cache_bytes == 1 << 20);
+        CHECK(chosen.uring.receive_buffers == 1024);
+        CHECK(chosen.host.shard.fiber_stacks_kept < defaults.host.shard.fiber_stacks_kept);
     }
 
     TEST_CASE("a program that fails is logged and answers 1") {
