@@ -79,7 +79,7 @@ class uring : public backend {
     virtual void stop() = 0;
     virtual const uring_statistics& statistics() const noexcept = 0;
     /// One line for the log: entries, flags, what is missing.
-    virtual std::string description() const = 0;
+    virtual const std::string& description() const noexcept = 0;
 
   protected:
     using backend::backend;

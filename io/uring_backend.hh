@@ -58,7 +58,7 @@ class uring_backend final : public uring, private thread_pool::client {
     void cancel_all() override;
     void stop() override;
     const uring_statistics& statistics() const noexcept override { return _statistics; }
-    std::string description() const override { return _ring.description(); }
+    const std::string& description() const noexcept override { return _ring.description(); }
 
   private:
     /// Whether the shard sleeps, as interrupt() and wake() see it. A message that will wake it may
