@@ -44,6 +44,9 @@ int disk::locate(std::string_view path, place& result) const {
             return -ENOTDIR;
         }
         at = found->second;
+        if (at->forbidden) {
+            return -EACCES;
+        }
     }
     result = {at, names.empty() ? std::string() : std::string(names.back())};
     return 0;
@@ -75,6 +78,9 @@ int disk::open(std::string_view path, const op::open& how, file_ref& result) {
     if (found == 0) {
         if (how.create && how.exclusive) {
             return -EEXIST;
+        }
+        if (result->forbidden) {
+            return -EACCES;
         }
         if (result->is_directory && (how.mode != op::access::read || how.create)) {
             return -EISDIR;
@@ -175,6 +181,9 @@ int disk::list(std::string_view path, std::vector<std::string>& names) {
     }
     if (!directory->is_directory) {
         return -ENOTDIR;
+    }
+    if (directory->forbidden) {
+        return -EACCES;
     }
     for (const auto& [name, entry] : directory->entries) {
         names.push_back(name);
@@ -318,6 +327,15 @@ std::vector<std::byte> disk::bytes(std::string_view path) const {
         found->bytes.read(0, result);
     }
     return result;
+}
+
+bool disk::forbid(std::string_view path, bool forbidden) {
+    file_ref target;
+    if (find(path, target) != 0) {
+        return false;
+    }
+    target->forbidden = forbidden;
+    return true;
 }
 
 bool disk::corrupt(std::string_view path, std::uint64_t offset, std::span<const std::byte> bytes) {

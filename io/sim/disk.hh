@@ -22,6 +22,7 @@ struct file {
 
     std::uint64_t id;
     bool is_directory;
+    bool forbidden = false;  // see disk::forbid()
     content bytes;
     std::map<std::string, std::shared_ptr<file>, std::less<>> entries;
     std::map<std::string, std::shared_ptr<file>, std::less<>> durable_entries;
@@ -78,6 +79,9 @@ class disk {
     bool corrupt(std::string_view path, std::uint64_t offset, std::span<const std::byte> bytes);
     /// The same with one byte, some of whose bits flip.
     bool spoil(std::string_view path, std::uint64_t offset, std::uint8_t bits = 0xff);
+    /// From now on nobody may open or list it, nor reach what is in it; or everybody again.
+    /// returns  false if it is not there
+    bool forbid(std::string_view path, bool forbidden = true);
     /// Spoils a byte of some file that a name leads to, as fault::bit_rot does.
     /// returns  false if no file has a byte
     bool rot();

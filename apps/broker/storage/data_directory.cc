@@ -82,8 +82,8 @@ future<data_directory> data_directory::open(std::string path, std::int32_t node_
     bool has_others = false;
     for (const std::string& name : co_await io::list_directory(path)) {
         has_meta = has_meta || name == meta_name;
-        has_others = has_others || (name != lock_name && name != "lost+found" &&
-                                    !name.ends_with(unfinished_suffix));
+        has_others =
+            has_others || (name != lock_name && name != "lost+found" && !is_unfinished(name));
     }
     if (has_others && !has_meta) {
         throw foreign(path, "not empty, and without meta.properties");

@@ -70,7 +70,7 @@ void tell(const std::string& directory, const char* missing, const char* instead
 }  // namespace
 
 future<file_system_abilities> probe_file_system(std::string directory) {
-    const std::string path = fmt::format("{}/probe{}", directory, unfinished_suffix);
+    const std::string path = fmt::format("{}/{}{}", directory, probe_name, unfinished_suffix);
     file_system_abilities found;
     found.direct = co_await can_write(path, true);
     if (!found.direct) {

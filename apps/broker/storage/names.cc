@@ -64,4 +64,17 @@ std::optional<std::int64_t> segment_of_file(std::string_view name, std::string_v
     return parse_whole<std::int64_t>(name.substr(0, offset_digits));
 }
 
+bool is_unfinished(std::string_view name) noexcept {
+    if (!name.ends_with(unfinished_suffix)) {
+        return false;
+    }
+    name.remove_suffix(unfinished_suffix.size());
+    const auto is_of_a_segment = [name](std::string_view suffix) {
+        return segment_of_file(name, suffix).has_value();
+    };
+    return name == meta_name || name == topics_name || name == probe_name || name == mark_name ||
+           is_of_a_segment(log_suffix) || is_of_a_segment(index_suffix) ||
+           is_of_a_segment(time_index_suffix);
+}
+
 }  // namespace weir::broker

@@ -30,6 +30,8 @@ std::optional<topic_partition> partition_of_directory(std::string_view name);
 inline constexpr std::string_view lock_name = ".lock";
 inline constexpr std::string_view meta_name = "meta.properties";
 inline constexpr std::string_view topics_name = "topics";
+/// And what a start tries the file system with.
+inline constexpr std::string_view probe_name = "probe";
 
 /// The files of a segment: 20 digits of its first offset, and what they hold.
 inline constexpr std::string_view log_suffix = ".log";
@@ -46,5 +48,7 @@ std::string segment_path(std::string_view directory, std::int64_t base_offset,
                          std::string_view suffix);
 /// returns  the first offset of a segment from the name of its file with that suffix, else null
 std::optional<std::int64_t> segment_of_file(std::string_view name, std::string_view suffix);
+/// Whether a file is one that this program was writing: of others nothing is touched.
+bool is_unfinished(std::string_view name) noexcept;
 
 }  // namespace weir::broker

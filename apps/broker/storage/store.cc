@@ -21,11 +21,11 @@ constexpr duration retry_max = std::chrono::seconds(10);
 constexpr duration shortest_look = std::chrono::milliseconds(10);
 constexpr duration longest_look = std::chrono::seconds(1);
 
-/// Whether a log that can't be opened will not become whole by waiting.
+/// Whether a log that can't be opened is damaged or lost, so that no waiting makes it whole. What
+/// is short, and rights that somebody took, come back.
 bool is_lasting(const error& failure) noexcept {
     return failure.is(errc::corrupt) || failure.is(errc::limit_exceeded) ||
-           failure.is_errno(ENOENT) || failure.is_errno(ENOTDIR) || failure.is_errno(EISDIR) ||
-           failure.is_errno(EACCES) || failure.is_errno(EPERM) || failure.is_errno(EROFS);
+           failure.is_errno(ENOENT) || failure.is_errno(ENOTDIR) || failure.is_errno(EISDIR);
 }
 
 }  // namespace
@@ -104,21 +104,38 @@ std::size_t store::open_logs() const noexcept {
         _logs.begin(), _logs.end(), [](const auto& each) { return each.second->active(); }));
 }
 
-/// Never fails.
+/// Never fails. What can't be opened yet is put aside, and keeps no other from its turn.
 future<> store::open_in_turn(gate::holder) {
-    while (!_in_line.empty() && !_closing.requested()) {
-        // From one set to the other and back without a need for memory.
+    duration wait = retry_min;
+    while (opening() > 0 && !_closing.requested()) {
+        if (_in_line.empty()) {
+            try {
+                co_await sleep_for(wait, _closing);
+            } catch (const std::exception&) {
+                // The store closes, or there is no memory: then it is tried again at once.
+            }
+            wait = std::min(wait * 2, retry_max);
+            _in_line.merge(_later);
+            co_await yield();
+            continue;
+        }
+        // From one set to the other and on without a need for memory.
         const auto which = _at_work.insert(take_next()).position;
+        bool settled = false;
         try {
-            co_await open_one(*which);
+            settled = co_await open_one(*which);
+        } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): it is put aside
+        }
+        if (settled) {
             _at_work.erase(which);
-        } catch (const std::bad_alloc&) {
-            _in_line.insert(_at_work.extract(which));
+            wait = retry_min;
+        } else {
+            _later.insert(_at_work.extract(which));
         }
         co_await yield();
-        if (opening() == 0) {
-            tell_opened();
-        }
+    }
+    if (opening() == 0) {
+        tell_opened();
     }
 }
 
@@ -133,39 +150,30 @@ std::set<topic_partition>::node_type store::take_next() {
     return _in_line.extract(_in_line.begin());
 }
 
-/// A log that is damaged or lost is left as it is, for what is short it waits.
-/// fails    std::bad_alloc
-future<> store::open_one(topic_partition which) {
-    duration wait = retry_min;
-    while (!_closing.requested()) {
-        std::string failure;
-        try {
-            if (this_host().canary("lost-directory-made-anew")) {
-                co_await io::make_directories(_directory + "/" + directory_name(which));
-            }
-            keep(which, co_await open_log(which));
-            co_return;
-        } catch (const error& e) {
-            if (is_lasting(e) && !_closing.requested()) {
-                quarantine(which, e.what());
-                co_return;
-            }
-            failure = e.what();
-        } catch (const std::exception& e) {
-            failure = e.what();  // std::bad_alloc
+/// A log that is damaged or lost is left as it is.
+/// returns  false for one that is to be tried again
+/// fails    std::bad_alloc, likewise
+future<bool> store::open_one(topic_partition which) {
+    std::string failure;
+    try {
+        if (this_host().canary("lost-directory-made-anew")) {
+            co_await io::make_directories(_directory + "/" + directory_name(which));
         }
-        try {
-            if (!_closing.requested()) {
-                shard& here = this_shard();
-                here.log().write(here.log_context(), log_level::warning, "log not opened yet",
-                                 {{"directory", directory_name(which)}, {"cause", failure}});
-            }
-            co_await sleep_for(wait, _closing);
-        } catch (const error&) {
-            // The store closes.
+        keep(which, co_await open_log(which));
+        co_return true;
+    } catch (const error& e) {
+        if (is_lasting(e) && !_closing.requested()) {
+            quarantine(which, e.what());
+            co_return true;
         }
-        wait = std::min(wait * 2, retry_max);
+        failure = e.what();
     }
+    if (!_closing.requested()) {
+        shard& here = this_shard();
+        here.log().write(here.log_context(), log_level::warning, "log not opened yet",
+                         {{"directory", directory_name(which)}, {"cause", failure}});
+    }
+    co_return false;
 }
 
 void store::quarantine(const topic_partition& which, const char* why) {
@@ -190,7 +198,7 @@ future<> store::opened() {
 }
 
 std::size_t store::opening() const noexcept {
-    return _in_line.size() + _at_work.size();
+    return _in_line.size() + _at_work.size() + _later.size();
 }
 
 future<std::unique_ptr<log>> store::open_log(const topic_partition& which) {
@@ -220,8 +228,9 @@ partition_state store::state(const topic_partition& which) const noexcept {
     if (_quarantined.contains(which)) {
         return partition_state::quarantined;
     }
-    return _in_line.contains(which) || _at_work.contains(which) ? partition_state::opening
-                                                                : partition_state::none;
+    return _in_line.contains(which) || _at_work.contains(which) || _later.contains(which)
+               ? partition_state::opening
+               : partition_state::none;
 }
 
 future<log*> store::create(topic_partition which) {

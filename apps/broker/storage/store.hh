@@ -37,9 +37,9 @@ struct store_options {
 
 /// How it stands with a partition of a store.
 enum class partition_state : std::uint8_t {
-    none,         ///< it is not here
-    opening,      ///< its turn comes, or it is recovered, or what that needs is short: ask again
-    ready,        ///< find() gives it
+    none,     ///< it is not here
+    opening,  ///< its turn comes, or it is recovered, or what that needs is not there: ask again
+    ready,    ///< find() gives it
     quarantined,  ///< damaged or lost: left as it is for somebody to look at
 };
 
@@ -95,7 +95,7 @@ class store {
     future<std::unique_ptr<log>> open_log(const topic_partition& which);
     future<> open_in_turn(gate::holder inside);
     std::set<topic_partition>::node_type take_next();
-    future<> open_one(topic_partition which);
+    future<bool> open_one(topic_partition which);
     future<> look_for_idle_logs(gate::holder inside);
     std::vector<log*> idle_logs() const;
     void quarantine(const topic_partition& which, const char* why);
@@ -112,6 +112,7 @@ class store {
     std::set<topic_partition> _in_line;   // to be opened
     std::deque<topic_partition> _wanted;  // of these, those that somebody asked for
     std::set<topic_partition> _at_work;   // being opened
+    std::set<topic_partition> _later;     // to be tried again
     std::set<topic_partition> _quarantined;
     std::vector<promise<>> _waiting_for_opened;
     abort_source _closing;

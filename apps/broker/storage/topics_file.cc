@@ -23,8 +23,6 @@ namespace {
 constexpr std::string_view title = "weir-topics";
 constexpr std::string_view our_version = "1";
 constexpr std::size_t largest_file = std::size_t{64} << 20;
-/// No broker of ours has listed more: a file that says so was not written by one.
-constexpr std::int64_t most_partitions = 1'000'000;
 
 error not_whole(const std::string& path, std::string_view why) {
     return {"read", fmt::format("{} ({})", path, why), errc::corrupt};
@@ -48,36 +46,70 @@ std::optional<Number> number_of(std::string_view text, int base = 10) {
                                                                      : std::nullopt;
 }
 
-/// What a directory that is named like a partition's holds.
-enum class kind : std::uint8_t { no_log, empty, records };
+/// What a name like a partition's stands for.
+enum class kind : std::uint8_t {
+    file,     ///< no directory
+    foreign,  ///< files of others alone
+    empty,    ///< nothing, or what a log has before its first record
+    records,
+};
 
+/// fails    as the look does: what can't be looked into may be anything
 future<kind> look_into(std::string path) {
     std::vector<std::string> names;
     try {
         names = co_await io::list_directory(path);
     } catch (const error& e) {
-        if (!e.is_errno(ENOTDIR) && !e.is_errno(EACCES)) {
+        if (!e.is_errno(ENOTDIR)) {
             throw;
         }
-        co_return kind::no_log;
+        co_return kind::file;
     }
-    bool records = false;
-    for (const std::string& name : names) {
-        const bool ours =
-            name == mark_name || name.ends_with(unfinished_suffix) ||
-            segment_of_file(name, log_suffix) || segment_of_file(name, index_suffix) ||
-            segment_of_file(name, time_index_suffix) || segment_of_file(name, tail_copy_suffix);
-        if (!ours) {
-            co_return kind::no_log;
-        }
-        records = records || segment_of_file(name, log_suffix);
+    const auto has_records = [](const std::string& name) {
+        return segment_of_file(name, log_suffix).has_value();
+    };
+    if (std::ranges::any_of(names, has_records)) {
+        co_return kind::records;
     }
-    co_return records ? kind::records : kind::empty;
+    const auto is_a_logs = [](const std::string& name) {
+        return name == mark_name || is_unfinished(name) || segment_of_file(name, index_suffix) ||
+               segment_of_file(name, time_index_suffix) || segment_of_file(name, tail_copy_suffix);
+    };
+    co_return std::ranges::all_of(names, is_a_logs) ? kind::empty : kind::foreign;
 }
 
 bool is_the_brokers(std::string_view name) {
     return name == lock_name || name == meta_name || name == topics_name || name == "lost+found" ||
-           name.ends_with(unfinished_suffix);
+           is_unfinished(name);
+}
+
+using partition_kinds = std::map<std::int32_t, kind>;
+
+/// How many partitions a topic has; 0: these are none of one. Records prove them, and so does it
+/// that all are there: they came into being before anybody was told of them.
+/// fails    throws errc::corrupt where that can't be told
+std::int32_t count_partitions(const std::string& path, const partition_kinds& found) {
+    std::int32_t count = 0;
+    bool used = false;
+    for (const auto& [index, holds] : found) {
+        if (holds != kind::foreign) {
+            count = index + 1;
+            used = used || holds == kind::records;
+        }
+    }
+    const std::int32_t last = found.rbegin()->first;
+    const bool whole = found.size() == static_cast<std::size_t>(last) + 1;
+    if (count == 0 || (!used && !whole)) {
+        return 0;
+    }
+    if (last >= count) {
+        throw error("adopt",
+                    fmt::format("{}-{} (a partition without its files, or a directory of somebody "
+                                "else's: put the files back, or move it away)",
+                                path, last),
+                    errc::corrupt);
+    }
+    return count;
 }
 
 }  // namespace
@@ -116,8 +148,8 @@ std::vector<topic_entry> decode_topics(std::string_view text, const std::string&
         const auto id = uuid_of(take_until(line, ' '));
         const auto count = number_of<std::int32_t>(take_until(line, ' '));
         partitions += count.value_or(0);
-        if (!id || !count || *count < 1 || partitions > most_partitions || !is_topic_name(line) ||
-            !names.emplace(line).second) {
+        if (!id || !count || *count < 1 || partitions > listed_partitions_max ||
+            !is_topic_name(line) || !names.emplace(line).second) {
             throw not_whole(path, fmt::format("entry {}", topics.size() + 1));
         }
         topics.push_back({std::string(line), *id, *count});
@@ -134,25 +166,37 @@ future<std::optional<std::vector<topic_entry>>> read_topics(std::string director
 }
 
 future<> write_topics(std::string directory, std::span<const topic_entry> topics) {
+    const std::string path = fmt::format("{}/{}", directory, topics_name);
+    std::int64_t partitions = 0;
+    for (const topic_entry& each : topics) {
+        partitions += each.partitions;
+    }
     const std::string text = encode_topics(topics);
+    if (partitions > listed_partitions_max || text.size() > largest_file) {
+        throw error("write", path + " (more topics than a start would read)", errc::limit_exceeded);
+    }
     std::vector<std::byte> bytes(text.size());
     std::memcpy(bytes.data(), text.data(), text.size());
-    co_await replace_file(fmt::format("{}/{}", directory, topics_name), std::move(bytes));
+    co_await replace_file(path, std::move(bytes));
     co_await io::sync_directory(directory);
 }
 
 future<found_topics> find_topics(std::string directory, std::int32_t partitions_max) {
     found_topics found;
-    std::map<std::string, std::map<std::int32_t, kind>> by_topic;
+    std::map<std::string, partition_kinds> by_topic;
     for (const std::string& name : co_await io::list_directory(directory)) {
         const auto which = partition_of_directory(name);
         if (!which) {
             continue;
         }
-        const kind holds = which->partition < partitions_max
-                               ? co_await look_into(directory + "/" + name)
-                               : kind::no_log;
-        if (holds == kind::no_log) {
+        const std::string path = directory + "/" + name;
+        const kind holds = co_await look_into(path);
+        const bool too_large = which->partition >= partitions_max;
+        if (too_large && holds == kind::records) {
+            throw error("adopt", path + " (it has records, and partitions_max allows fewer)",
+                        errc::limit_exceeded);
+        }
+        if (too_large || holds == kind::file) {
             found.strays.push_back(name);
         } else {
             by_topic[which->topic][which->partition] = holds;
@@ -160,11 +204,8 @@ future<found_topics> find_topics(std::string directory, std::int32_t partitions_
         co_await maybe_yield();
     }
     for (const auto& [topic, partitions] : by_topic) {
-        const std::int32_t count = partitions.rbegin()->first + 1;
-        const bool used = std::any_of(partitions.begin(), partitions.end(), [](const auto& each) {
-            return each.second == kind::records;
-        });
-        if (!used && partitions.size() < static_cast<std::size_t>(count)) {
+        const std::int32_t count = count_partitions(directory + "/" + topic, partitions);
+        if (count == 0) {
             for (const auto& each : partitions) {
                 found.strays.push_back(directory_name({topic, each.first}));
             }

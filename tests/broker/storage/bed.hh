@@ -121,6 +121,12 @@ struct bed {
         });
     }
 
+    /// Takes a program's rights to a file or directory away, or gives them back; likewise.
+    void forbid(const std::string& path, bool forbidden = true) {
+        const outside memory;
+        REQUIRE(host.disk().forbid(path, forbidden));
+    }
+
     struct sink final : log_sink {
         void write(const log_line&) noexcept override { ++count; }
         unsigned count = 0;

@@ -41,6 +41,18 @@ TEST_SUITE("broker/storage/names") {
         CHECK_FALSE(segment_of_file("99999999999999999999.log", log_suffix));
         CHECK_FALSE(segment_of_file("1.log", log_suffix));
     }
+
+    TEST_CASE("what this program left unfinished is told from what others call so") {
+        for (const char* ours :
+             {"topics", "meta.properties", "probe", "acknowledged", "00000000000000368769.log",
+              "00000000000000368769.index", "00000000000000368769.timeindex"}) {
+            CHECK(is_unfinished(std::string(ours) + ".unfinished"));
+            CHECK_FALSE(is_unfinished(ours));
+        }
+        for (const char* others : {".unfinished", "thesis.unfinished", "1.log.unfinished"}) {
+            CHECK_FALSE(is_unfinished(others));
+        }
+    }
 }
 
 }  // namespace weir::broker

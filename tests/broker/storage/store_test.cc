@@ -45,6 +45,35 @@ TEST_SUITE("broker/storage/store") {
         });
     }
 
+    TEST_CASE("a log that may not be looked at is neither damaged nor lost, and stops no other") {
+        bed on(24);
+        on.run([&on]() -> future<> {
+            store_options options = small_store();
+            options.recoveries_at_once = 1;
+            co_await io::make_directories("/data");
+            auto first = co_await open_store("/data", options);
+            for (const char* topic : {"a", "b", "c"}) {
+                log* made = co_await first->create({topic, 0});
+                co_await made->append(batch_of(7, 2));
+            }
+            co_await first->close();
+            on.forbid("/data/a-0");
+            on.forbid("/data/c-0/00000000000000000000.log");
+            auto second = co_await store::open("/data", options, {{"a", 0}, {"b", 0}, {"c", 0}});
+            co_await sleep_for(std::chrono::seconds(1));
+            CHECK(second->find({"b", 0}) != nullptr);
+            CHECK(second->state({"a", 0}) == partition_state::opening);
+            CHECK(second->state({"c", 0}) == partition_state::opening);
+            CHECK(second->quarantined() == 0);
+            on.forbid("/data/a-0", false);
+            on.forbid("/data/c-0/00000000000000000000.log", false);
+            co_await second->opened();
+            CHECK(co_await read_all(*second->find({"a", 0}), 0) == numbers(7, 2));
+            CHECK(co_await read_all(*second->find({"c", 0}), 0) == numbers(7, 2));
+            co_await second->close();
+        });
+    }
+
     TEST_CASE("two who create a partition at once get one log") {
         bed on(22);
         on.run([]() -> future<> {

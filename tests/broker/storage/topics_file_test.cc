@@ -73,6 +73,22 @@ TEST_SUITE("broker/storage/topics file") {
         CHECK(first_error(encode_topics(std::vector<topic_entry>{{"../t", one, 1}})) != "");
     }
 
+    TEST_CASE("no list is written that a start would refuse") {
+        bed on(96);
+        on.run([]() -> future<> {
+            co_await io::make_directories("/data");
+            const std::vector<topic_entry> known{{"t", uuid{}, 1}};
+            co_await write_topics("/data", known);
+            std::vector<topic_entry> many{{"t", uuid{}, 1'000'000}};
+            co_await write_topics("/data", many);
+            CHECK((co_await read_topics("/data"))->at(0).partitions == 1'000'000);
+            co_await write_topics("/data", known);
+            many.push_back({"u", uuid{}, 1});
+            CHECK((co_await failure_of(write_topics("/data", many))).is(errc::limit_exceeded));
+            CHECK(*co_await read_topics("/data") == known);
+        });
+    }
+
     TEST_CASE("a directory without a list gets one from what its directories prove") {
         bed on(91);
         on.run([]() -> future<> {
@@ -101,6 +117,64 @@ TEST_SUITE("broker/storage/topics file") {
             CHECK(strays.size() == 7);
             CHECK(std::count(strays.begin(), strays.end(), "whole-3") == 1);
         });
+    }
+
+    TEST_CASE("what an adoption may not look into is named and ends it, and nothing is forgotten") {
+        bed on(93);
+        on.run([&on]() -> future<> {
+            for (const char* made : {"/data/t-0", "/data/t-1", "/data/t-2"}) {
+                co_await io::make_directories(made);
+            }
+            on.forbid("/data/t-2");
+            const error refused = co_await failure_of(learn_topics("/data", 10'000));
+            CHECK(refused.is_errno(EACCES));
+            CHECK(std::string(refused.what()).find("/data/t-2") != std::string::npos);
+            CHECK(!co_await read_topics("/data"));
+            on.forbid("/data/t-2", false);
+            CHECK((co_await learn_topics("/data", 10'000)).at(0).partitions == 3);
+        });
+    }
+
+    TEST_CASE("a partition's directory that holds a file of somebody else's is one all the same") {
+        bed on(94);
+        on.run([]() -> future<> {
+            for (const char* made : {"log-0", "log-1", "none-0", "none-1", "some-0", "some-1"}) {
+                co_await io::make_directories(std::string("/data/") + made);
+            }
+            co_await with_log("/data/log-1", small_options(),
+                              [](log& to) -> future<> { co_await to.append(batch_of(1, 1)); });
+            co_await touch("/data/log-1/leader-epoch-checkpoint");
+            co_await touch("/data/some-0/notes.txt");
+            const std::vector<topic_entry> topics = co_await learn_topics("/data", 10'000);
+            CHECK(topics.size() == 3);
+            CHECK(topics.at(0).name == "log");
+            CHECK(topics.at(0).partitions == 2);
+            CHECK(topics.at(1).name == "none");
+            CHECK(topics.at(2).name == "some");
+            CHECK(topics.at(2).partitions == 2);
+        });
+    }
+
+    TEST_CASE("an adoption that can't tell whether a directory is a partition is refused") {
+        // The last partition or somebody's own; and records of which a limit would make none.
+        for (const bool too_large : {false, true}) {
+            bed on(95);
+            on.run([too_large]() -> future<> {
+                const std::string doubtful = too_large ? "/data/t-500" : "/data/t-1";
+                co_await io::make_directories("/data/t-0");
+                co_await io::make_directories(doubtful);
+                if (too_large) {
+                    co_await with_log(doubtful, small_options(), [](log& to) -> future<> {
+                        co_await to.append(batch_of(1, 1));
+                    });
+                } else {
+                    co_await touch(doubtful + "/picture.jpg");
+                }
+                const error refused = co_await failure_of(learn_topics("/data", 100));
+                CHECK(std::string(refused.what()).find(doubtful) != std::string::npos);
+                CHECK(!co_await read_topics("/data"));
+            });
+        }
     }
 
     TEST_CASE("an adoption that is cut short at any moment is done again") {
