@@ -161,7 +161,8 @@ future<error_code> broker::create_topic_here(std::string name) {
         co_return error_code::none;
     }
     const std::int32_t partitions = _options.default_partitions;
-    if (_catalog.partitions() + partitions > _options.partitions_max) {
+    if (_catalog.partitions() + partitions >
+        std::min<std::int64_t>(_options.partitions_max, listed_partitions_max)) {
         co_return error_code::policy_violation;
     }
     try {
@@ -245,6 +246,9 @@ void broker::register_metrics() {
     of_logs("weir_broker_log_rests", "Idle logs that were sealed and closed.", &log_metrics::rests);
     of_logs("weir_broker_mark_syncs", "Times that the device was told what is acknowledged.",
             &log_metrics::mark_syncs);
+    of_logs("weir_broker_damaged_marks",
+            "Marks of which what is acknowledged could not be told for sure.",
+            &log_metrics::damaged_marks);
     of_logs("weir_broker_unsynced_mark_bytes", "Bytes acknowledged since it was told.",
             &log_metrics::unsynced_mark_bytes);
     of_logs("weir_broker_append_bytes", "Bytes appended.", &log_metrics::append_bytes);

@@ -87,7 +87,7 @@ future<std::unique_ptr<log>> log::open(std::string directory, log_options option
                                        semaphore* mark_syncs, abort_source* give_up) {
     std::unique_ptr<log> opened(new log(std::move(directory), options, recent, ahead, mark_syncs));
     opened->_closed = true;  // until it is whole
-    co_await opened->recover_segments(give_up);
+    co_await opened->recover_segments(false, give_up);
     opened->_closed = false;
     co_return opened;
 }

@@ -203,7 +203,7 @@ class log {
     void notify() noexcept;
 
     // log_segments.cc: the files under it.
-    future<> recover_segments(abort_source* give_up = nullptr);
+    future<> recover_segments(bool knows_its_end, abort_source* give_up = nullptr);
     future<> prepare_segment();
     future<> roll();
     future<> seal_in_background(segment& old, std::unique_ptr<active_segment> file);

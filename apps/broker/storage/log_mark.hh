@@ -23,6 +23,13 @@ struct marked_end {
     friend bool operator==(const marked_end&, const marked_end&) = default;
 };
 
+/// What there is of a log's mark.
+struct found_mark {
+    marked_end end;        ///< of the newest record that is whole; all zeros if none is
+    bool whole = true;     ///< false: there was a newer record, or all of them, and it was spoilt
+    std::string why = {};  ///< then
+};
+
 /// What a log knows, beyond its files, of what it has acknowledged: nothing below may ever be cut,
 /// and a bad batch there is damage. A small file beside the segments, written through the page
 /// cache before each acknowledgement: the end of the process can't lose it. sync() tells the
@@ -30,12 +37,15 @@ struct marked_end {
 /// thread   one shard; one store() at a time, a sync() beside it
 class log_mark {
   public:
-    /// returns  the newest that is whole, null if there is no file or none is
+    /// torn_pages  the device may have spoilt all of a sector that was being written when the power
+    ///             went: such a record was not acknowledged
+    /// returns  null if there is no file
     /// fails    errc::corrupt if it is of a newer format
-    static future<std::optional<marked_end>> read(std::string directory);
-    /// Opens a log's mark; makes it, durably, if there is none, or none that is whole.
+    static future<std::optional<found_mark>> read(std::string directory, bool torn_pages = false);
+    /// Opens a log's mark; makes it, durably and in one step, if there is none, or none that is
+    /// whole: call that only when all that is above what it says was judged.
     /// end        what it says then
-    /// data_sync  the device hears of each store()
+    /// data_sync  the device hears of each store(), and one that it spoils is not missed
     static future<std::unique_ptr<log_mark>> open(std::string directory, marked_end end,
                                                   bool data_sync);
 
@@ -46,15 +56,14 @@ class log_mark {
     future<> close() { return _file.close(); }
 
   private:
-    static constexpr std::size_t record_bytes = 64;
-
-    log_mark(io::file file, std::uint64_t sequence) noexcept
-        : _file(std::move(file)), _sequence(sequence) {}
+    log_mark(io::file file, std::uint64_t sequence, unsigned page, bool alternate) noexcept
+        : _file(std::move(file)), _sequence(sequence), _page(page), _alternate(alternate) {}
 
     io::file _file;
     std::uint64_t _sequence;  // of the last record
-    unsigned _page = 0;       // that records go to until the next sync()
-    std::array<std::byte, record_bytes> _record{};
+    unsigned _page;           // that records go to until the next sync()
+    const bool _alternate;    // with each record instead
+    std::array<std::byte, 64> _record{};
 };
 
 }  // namespace weir::broker

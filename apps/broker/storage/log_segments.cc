@@ -10,15 +10,23 @@
 
 namespace weir::broker {
 
-future<> log::recover_segments(abort_source* give_up) {
-    const std::optional<marked_end> mark = co_await log_mark::read(_directory);
-    marked_end known = mark.value_or(whole_end());
-    known.next_offset = std::max(known.next_offset, _end_offset);
+/// knows_its_end  it has acknowledged no more than _end_offset, whatever the mark says
+future<> log::recover_segments(bool knows_its_end, abort_source* give_up) {
+    const std::optional<found_mark> mark = co_await log_mark::read(_directory, _options.tail_copy);
+    found_mark known = mark.value_or(found_mark{.end = whole_end()});
+    if (!known.whole) {
+        ++_metrics.damaged_marks;
+        shard& here = this_shard();
+        here.log().write(here.log_context(), log_level::warning, "mark damaged",
+                         {{"cause", known.why}});
+    }
+    known.whole = known.whole || knows_its_end;
+    known.end.next_offset = std::max(known.end.next_offset, _end_offset);
     _segments = co_await recover(_directory, _options, _metrics, known, give_up);
     _end_offset = _segments.empty() ? 0 : _segments.back()->next_offset;
     _next_offset = _end_offset;
-    if (!mark && !_segments.empty()) {
-        // Of a program that had no marks yet. What was found is durable.
+    if (!(mark && mark->whole) && !_segments.empty()) {
+        // Of a program that had no marks yet, or spoilt. What was found is durable.
         co_await open_mark();
         co_await close_mark();
     }
@@ -181,7 +189,7 @@ future<> log::reopen() {
     _roll_due = false;
     std::exception_ptr failure;
     try {
-        co_await recover_segments();
+        co_await recover_segments(true);
     } catch (...) {
         failure = std::current_exception();
     }

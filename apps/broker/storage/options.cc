@@ -41,6 +41,7 @@ log_metrics& log_metrics::operator+=(const log_metrics& other) noexcept {
     commits_delayed += other.commits_delayed;
     tail_copies += other.tail_copies;
     mark_syncs += other.mark_syncs;
+    damaged_marks += other.damaged_marks;
     zeroed_bytes += other.zeroed_bytes;
     rolls += other.rolls;
     seals_failed += other.seals_failed;

@@ -71,6 +71,7 @@ struct log_metrics {
     std::uint64_t commits_delayed = 0;  ///< that waited for zeroed space
     std::uint64_t tail_copies = 0;      ///< writes of a copy of the tail page
     std::uint64_t mark_syncs = 0;       ///< of the mark of what is acknowledged
+    std::uint64_t damaged_marks = 0;    ///< met at opening
     std::uint64_t zeroed_bytes = 0;
     std::uint64_t rolls = 0;
     std::uint64_t seals_failed = 0;  ///< the next start walks such a segment

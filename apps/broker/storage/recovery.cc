@@ -22,7 +22,7 @@ namespace {
 class segment_recovery {
   public:
     segment_recovery(std::string directory, std::int64_t base_offset, bool last,
-                     const marked_end& marked, const log_options& options, log_metrics& metrics,
+                     const found_mark& marked, const log_options& options, log_metrics& metrics,
                      abort_source* give_up)
         : _directory(std::move(directory)),
           _path(segment_path(_directory, base_offset, log_suffix)),
@@ -156,7 +156,7 @@ class segment_recovery {
         if (end < _copied_end) {
             throw damaged(end, "the copy of its tail knows of more");
         }
-        if (_last && _found->next_offset < _marked.next_offset) {
+        if (_last && _found->next_offset < _marked.end.next_offset) {
             throw damaged(end, "acknowledged records are missing from here on");
         }
         if (end == _file_size) {
@@ -178,6 +178,9 @@ class segment_recovery {
         }
         if (tail.last_good_end > end + _options.max_commit_bytes) {
             throw damaged(end, "a bad batch that good ones follow, beyond one commit");
+        }
+        if (!_marked.whole) {
+            throw damaged(end, "a bad batch that may have been acknowledged: " + _marked.why);
         }
         // With a copy of its tail, all that was acknowledged is in place by now.
         if (!_has_copy && !co_await is_torn(data, end, tail.last_nonzero - end)) {
@@ -228,7 +231,7 @@ class segment_recovery {
     future<> rewrite_last_commit() {
         const std::uint64_t end = _found->size;
         const std::uint64_t known =
-            _marked.segment_base == _found->base_offset ? _marked.position : 0;
+            _marked.end.segment_base == _found->base_offset ? _marked.end.position : 0;
         if (end <= known) {
             co_return;
         }
@@ -260,7 +263,7 @@ class segment_recovery {
     const std::string _directory;
     const std::string _path;
     const bool _last;
-    const marked_end& _marked;
+    const found_mark& _marked;
     const log_options& _options;
     log_metrics& _metrics;
     abort_source* const _give_up;
@@ -275,7 +278,7 @@ class segment_recovery {
 future<std::vector<std::int64_t>> find_segments(std::string directory) {
     std::vector<std::int64_t> found;
     for (const std::string& name : co_await io::list_directory(directory)) {
-        if (name.ends_with(unfinished_suffix)) {
+        if (is_unfinished(name)) {
             co_await io::unlink(fmt::format("{}/{}", directory, name));
         } else if (const auto base = segment_of_file(name, log_suffix)) {
             if (*base > max_base_offset) {
@@ -299,13 +302,13 @@ error missing(const std::string& directory, std::int64_t offset) {
 }  // namespace
 
 future<segment_list> recover(std::string directory, const log_options& options,
-                             log_metrics& metrics, const marked_end& marked,
+                             log_metrics& metrics, const found_mark& marked,
                              abort_source* give_up) {
-    const marked_end known = this_host().canary("cut-of-acknowledged") ? marked_end{} : marked;
+    const found_mark known = this_host().canary("cut-of-acknowledged") ? found_mark{} : marked;
     segment_list segments;
     const std::vector<std::int64_t> bases = co_await find_segments(directory);
-    if (!bases.empty() && bases.front() > known.start_offset && known.next_offset > 0) {
-        throw missing(directory, known.start_offset);
+    if (!bases.empty() && bases.front() > known.end.start_offset && known.end.next_offset > 0) {
+        throw missing(directory, known.end.start_offset);
     }
     for (const std::int64_t base : bases) {
         if (give_up != nullptr) {
@@ -319,7 +322,7 @@ future<segment_list> recover(std::string directory, const log_options& options,
         segments.push_back(co_await each.run());
     }
     const std::int64_t end = segments.empty() ? 0 : segments.back()->next_offset;
-    if (end < known.next_offset) {
+    if (end < known.end.next_offset) {
         throw missing(directory, end);
     }
     co_return segments;

@@ -264,8 +264,8 @@ TEST_SUITE("broker/storage/log_keeper") {
                 const auto before = on.host.disk().bytes(path);
                 log_metrics metrics;
                 log_options options = small_options();
-                const error refused =
-                    co_await failure_of(recover("/data/t-0", options, metrics, {.next_offset = 5}));
+                const error refused = co_await failure_of(
+                    recover("/data/t-0", options, metrics, {.end = {.next_offset = 5}}));
                 CHECK(refused.is(errc::corrupt));
                 CHECK(std::string(refused.what()).find("acknowledged") != std::string::npos);
                 CHECK(on.host.disk().bytes(path) == before);

@@ -116,9 +116,54 @@ std::int64_t marked_on_device(bed& on) {
     std::int64_t end = -1;
     on.run([&end]() -> future<> {
         const auto mark = co_await log_mark::read(directory);
-        end = mark ? mark->next_offset : -1;
+        end = mark ? mark->end.next_offset : -1;
     });
     return end;
+}
+
+/// Where README.md's worked example has its third record: sequence 3 is in place 3.
+constexpr std::size_t third_record = 3 * 64;
+
+/// A mark that says 0, 10 and 20.
+future<std::vector<std::byte>> three_records(std::string path) {
+    co_await io::make_directories(directory);
+    auto mark = co_await log_mark::open(directory, {}, false);
+    co_await mark->store({0, 10, 0, 1000});
+    co_await mark->sync();
+    co_await mark->store({0, 20, 0, 2000});
+    co_await mark->close();
+    co_return co_await read_small_file(path, 1 << 20);
+}
+
+/// Makes a record one of another format, with a right checksum.
+void write_record(std::vector<std::byte>& bytes, std::size_t at, std::uint32_t version,
+                  std::uint32_t seal, std::uint64_t sequence) {
+    std::byte* const to = bytes.data() + at;
+    protocol::store_big(to + 8, version);
+    protocol::store_big(to + 16, sequence);
+    protocol::store_big(to + 56, seal);
+    protocol::store_big(to + 12, protocol::crc32c({to + 16, 48}));
+}
+
+/// Spoils the newest record of a mark, or all of them.
+void spoil_mark(bed& on, const contents& good, bool all) {
+    const std::string path = fmt::format("{}/{}", directory, mark_name);
+    std::span<const std::byte> bytes = good.at(std::string(mark_name));
+    std::size_t newest = 0;
+    std::uint64_t sequence = 0;
+    for (std::size_t at = 0; at < bytes.size(); at += 64) {
+        const auto each = protocol::load_big<std::uint64_t>(bytes.data() + at + 16);
+        if (each > sequence) {
+            sequence = each;
+            newest = at;
+        }
+    }
+    for (std::size_t at = 0; at < bytes.size(); at += 64) {
+        if (all || at == newest) {
+            const std::byte spoilt = bytes[at + 40] ^ std::byte{1};
+            on.corrupt(path, at + 40, {&spoilt, 1});
+        }
+    }
 }
 
 }  // namespace
@@ -235,7 +280,7 @@ TEST_SUITE("broker/storage/mark") {
             co_await with_log(directory, mark_options(), [](log&) { return make_ready_future(); });
             const auto mark = co_await log_mark::read(directory);
             CHECK(mark);
-            CHECK(mark->next_offset == 3);
+            CHECK(mark->end.next_offset == 3);
             co_await io::unlink(fmt::format("{}/{}", directory, first_segment));
             CHECK((co_await failure_of(with_log(directory, mark_options(), [](log&) {
                       return make_ready_future();
@@ -243,31 +288,96 @@ TEST_SUITE("broker/storage/mark") {
         });
     }
 
-    TEST_CASE("a mark of a newer format is refused; a spoilt record leaves the one before it") {
+    TEST_CASE("the newest whole record counts; whichever byte of it is spoilt, that is seen") {
         bed on(67);
         on.run([]() -> future<> {
             const std::string path = fmt::format("{}/{}", directory, mark_name);
-            co_await io::make_directories(directory);
-            auto mark = co_await log_mark::open(directory, {}, false);
-            co_await mark->store({0, 10, 0, 1000});
-            co_await mark->sync();
-            co_await mark->store({0, 20, 0, 2000});
-            co_await mark->close();
-            CHECK((co_await log_mark::read(directory))->next_offset == 20);
-            std::vector<std::byte> bytes = co_await read_small_file(path, 1 << 20);
+            const std::vector<std::byte> bytes = co_await three_records(path);
+            CHECK((co_await log_mark::read(directory))->end.next_offset == 20);
+            CHECK((co_await log_mark::read(directory))->whole);
             CHECK(bytes.size() == 8192);
-            // The worked example of README.md: three records, so sequence 3 is in place 3.
-            const std::size_t newest = 3 * 64;
-            CHECK(protocol::load_big<std::uint64_t>(bytes.data() + newest + 16) == 3);
-            std::vector<std::byte> spoilt = bytes;
-            spoilt[newest + 50] ^= std::byte{1};
-            co_await replace_file(path, spoilt);
-            CHECK((co_await log_mark::read(directory))->next_offset == 10);
+            CHECK(protocol::load_big<std::uint64_t>(bytes.data() + third_record + 16) == 3);
+            for (std::size_t i = 0; i < 64; ++i) {
+                std::vector<std::byte> spoilt = bytes;
+                spoilt[third_record + i] ^= std::byte{3};
+                co_await replace_file(path, spoilt);
+                const auto found = co_await log_mark::read(directory);
+                CHECK(found->end.next_offset == 10);
+                CHECK(!found->whole);
+            }
+            // One that has been followed since is no loss; nor is one never written.
+            std::vector<std::byte> old = bytes;
+            old[64 + 20] ^= std::byte{1};
+            co_await replace_file(path, old);
+            CHECK((co_await log_mark::read(directory))->whole);
+        });
+    }
+
+    TEST_CASE("a record of the first format is read; of a newer one it is refused") {
+        bed on(68);
+        on.run([]() -> future<> {
+            const std::string path = fmt::format("{}/{}", directory, mark_name);
+            const std::vector<std::byte> bytes = co_await three_records(path);
+            std::vector<std::byte> first = bytes;
+            write_record(first, third_record, 1, 0, 3);
+            co_await replace_file(path, first);
+            CHECK((co_await log_mark::read(directory))->end.next_offset == 20);
+            CHECK((co_await log_mark::read(directory))->whole);
             std::vector<std::byte> newer = bytes;
-            newer[newest + 11] = std::byte{2};
+            protocol::store_big(newer.data() + third_record + 8, std::uint32_t{3});
+            const std::uint32_t seal = protocol::crc32c(std::span(newer).subspan(third_record, 12));
+            write_record(newer, third_record, 3, seal, 3);
             co_await replace_file(path, newer);
             CHECK((co_await failure_of(log_mark::read(directory))).is(errc::corrupt));
         });
+    }
+
+    TEST_CASE("a number of a record that has no room to grow is not believed") {
+        bed on(69);
+        on.run([]() -> future<> {
+            const std::string path = fmt::format("{}/{}", directory, mark_name);
+            std::vector<std::byte> bytes = co_await three_records(path);
+            write_record(bytes, third_record, 1, 0, UINT64_MAX);
+            co_await replace_file(path, bytes);
+            CHECK(!(co_await log_mark::read(directory))->whole);
+            auto mark = co_await log_mark::open(directory, {0, 30, 0, 3000}, false);
+            for (int i = 0; i < 100; ++i) {
+                co_await mark->store({0, 31 + i, 0, 3000});
+            }
+            co_await mark->close();
+            CHECK((co_await log_mark::read(directory))->end.next_offset == 130);
+        });
+    }
+
+    TEST_CASE("where the mark is spoilt nothing is cut that may have been acknowledged") {
+        for (const bool all : {false, true}) {
+            CAPTURE(all);
+            bed on(70);
+            const contents good = files_after(on, mark_options(), ending::kill);
+            on.run([&on, &good, all]() -> future<> {
+                const std::string path = fmt::format("{}/{}", directory, first_segment);
+                const std::size_t last = batch_starts(good.at(first_segment)).at(batches - 1);
+                const std::byte spoilt = good.at(first_segment).at(last + 100) ^ std::byte{0x10};
+                on.corrupt(path, last + 100, {&spoilt, 1});
+                spoil_mark(on, good, all);
+                const auto nothing = [](log&) { return make_ready_future(); };
+                const error refused =
+                    co_await failure_of(with_log(directory, mark_options(), nothing));
+                CHECK(refused.is(errc::corrupt));
+                CHECK(std::string(refused.what()).find(mark_name) != std::string::npos);
+                // With the batch as it was the log is whole, and has a mark again.
+                const std::byte was = spoilt ^ std::byte{0x10};
+                on.corrupt(path, last + 100, {&was, 1});
+                co_await with_log(directory, mark_options(), [](log& in) -> future<> {
+                    CHECK(in.end_offset() == batches);
+                    CHECK(in.metrics().damaged_marks == 1);
+                    co_return;
+                });
+                const auto mark = co_await log_mark::read(directory);
+                CHECK(mark->whole);
+                CHECK(mark->end.next_offset == batches);
+            });
+        }
     }
 }
 
