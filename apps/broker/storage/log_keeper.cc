@@ -79,21 +79,22 @@ future<> log_keeper::bring_back(watched& stopped, gate::holder inside) {
 future<> log_keeper::try_once(watched& stopped) {
     ++stopped.attempts;
     shard& here = this_shard();
-    std::string failure;
+    const auto tell = [&](const char* cause) {
+        here.log().write(
+            here.log_context(), log_level::warning, "log not reopened",
+            {{"directory", stopped.of.directory()}, {"cause", cause}, {"tries", stopped.attempts}});
+    };
     try {
         co_await stopped.of.reopen();
         stopped.reopened = here.now();
         here.log().write(here.log_context(), log_level::info, "log reopened",
                          {{"directory", stopped.of.directory()}, {"tries", stopped.attempts}});
-        co_return;
     } catch (const error& e) {
-        failure = e.what();
         stopped.damaged = e.is(errc::corrupt);
+        tell(e.what());
     } catch (const std::bad_alloc&) {
-        failure = "no memory";
+        tell("no memory");
     }
-    here.log().write(here.log_context(), log_level::warning, "log not reopened",
-                     {{"cause", failure}, {"tries", stopped.attempts}});
 }
 
 future<> log_keeper::close() {

@@ -111,9 +111,9 @@ future<> log::seal_in_background(segment& old, std::unique_ptr<active_segment> f
     co_await seal_file(old, *file);
 }
 
-/// Never fails: a segment that could not be sealed is walked by the next start.
+/// Never fails, once it has a frame: a segment that could not be sealed is walked by the next
+/// start.
 future<> log::seal_file(segment& old, active_segment& file) {
-    std::string failure;
     try {
         co_await file.settle();  // whatever fails: nothing of it is under way when it goes
         co_await file.prepare_to_seal();
@@ -122,14 +122,12 @@ future<> log::seal_file(segment& old, active_segment& file) {
         if (_options.tail_copy) {
             co_await io::unlink(segment_path(_directory, old.base_offset, tail_copy_suffix));
         }
-        co_return;
     } catch (const std::exception& e) {
-        failure = e.what();
+        ++_metrics.seals_failed;
+        shard& here = this_shard();
+        here.log().write(here.log_context(), log_level::warning, "segment not sealed",
+                         {{"directory", _directory}, {"cause", e.what()}});
     }
-    ++_metrics.seals_failed;
-    shard& here = this_shard();
-    here.log().write(here.log_context(), log_level::warning, "segment not sealed",
-                     {{"cause", failure}});
 }
 
 future<> log::rest() {

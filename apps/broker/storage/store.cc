@@ -154,7 +154,6 @@ std::set<topic_partition>::node_type store::take_next() {
 /// returns  false for one that is to be tried again
 /// fails    std::bad_alloc, likewise
 future<bool> store::open_one(topic_partition which) {
-    std::string failure;
     try {
         if (this_host().canary("lost-directory-made-anew")) {
             co_await io::make_directories(_directory + "/" + directory_name(which));
@@ -162,18 +161,18 @@ future<bool> store::open_one(topic_partition which) {
         keep(which, co_await open_log(which));
         co_return true;
     } catch (const error& e) {
-        if (is_lasting(e) && !_closing.requested()) {
+        if (_closing.requested()) {
+            co_return false;
+        }
+        if (is_lasting(e)) {
             quarantine(which, e.what());
             co_return true;
         }
-        failure = e.what();
-    }
-    if (!_closing.requested()) {
         shard& here = this_shard();
         here.log().write(here.log_context(), log_level::warning, "log not opened yet",
-                         {{"directory", directory_name(which)}, {"cause", failure}});
+                         {{"directory", directory_name(which)}, {"cause", e.what()}});
+        co_return false;
     }
-    co_return false;
 }
 
 void store::quarantine(const topic_partition& which, const char* why) {

@@ -230,11 +230,15 @@ TEST_SUITE("broker/storage/idle") {
     }
 
     TEST_CASE("whichever allocation of a rest fails, the log takes what comes next") {
-        whichever_allocation_fails(6, [](scarcity& scarce) {
-            bed on(116);
+        const auto rest_without = [](scarcity& scarce, bool with_failing_syncs) {
+            io::sim::world_options options;
+            options.faults[io::sim::fault::sync_error] = with_failing_syncs ? 1'000'000 : 0;
+            bed on(116, options);
+            on.world.faults().stop();
             on.run([&]() -> future<> {
                 co_await with_log("/data/t-0", small_options(), [&](log& to) -> future<> {
                     co_await to.append(batch_of(0, 1));
+                    on.world.faults().resume();
                     scarce.begin();
                     try {
                         co_await to.rest();
@@ -242,10 +246,13 @@ TEST_SUITE("broker/storage/idle") {
                         // It is as open as before.
                     }
                     scarce.end();
+                    on.world.faults().stop();
                     CHECK((co_await to.append(batch_of(1, 1))).base_offset == 1);
                 });
             });
-        });
+        };
+        whichever_allocation_fails(6, [&](scarcity& scarce) { rest_without(scarce, false); });
+        whichever_allocation_fails(6, [&](scarcity& scarce) { rest_without(scarce, true); });
     }
 }
 
