@@ -329,6 +329,18 @@ std::vector<std::byte> disk::bytes(std::string_view path) const {
     return result;
 }
 
+bool disk::stall(std::string_view path, bool stalled) {
+    file_ref target;
+    if (find(path, target) != 0) {
+        return false;
+    }
+    target->stalled = stalled;
+    for (const auto& each : target->entries) {
+        each.second->stalled = stalled;
+    }
+    return true;
+}
+
 bool disk::forbid(std::string_view path, bool forbidden) {
     file_ref target;
     if (find(path, target) != 0) {

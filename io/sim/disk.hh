@@ -23,6 +23,7 @@ struct file {
     std::uint64_t id;
     bool is_directory;
     bool forbidden = false;  // see disk::forbid()
+    bool stalled = false;    // see disk::stall()
     content bytes;
     std::map<std::string, std::shared_ptr<file>, std::less<>> entries;
     std::map<std::string, std::shared_ptr<file>, std::less<>> durable_entries;
@@ -82,6 +83,10 @@ class disk {
     /// From now on nobody may open or list it, nor reach what is in it; or everybody again.
     /// returns  false if it is not there
     bool forbid(std::string_view path, bool forbidden = true);
+    /// From now on no read, write or sync of this file, or of those in this directory, comes to an
+    /// end; or they do again.
+    /// returns  false if it is not there
+    bool stall(std::string_view path, bool stalled = true);
     /// Spoils a byte of some file that a name leads to, as fault::bit_rot does.
     /// returns  false if no file has a byte
     bool rot();

@@ -61,6 +61,23 @@ void machine::later(const request_ref& asked, time_range delay, std::uint64_t by
     });
 }
 
+/// The same with a file, which may be stalled when the time has come.
+void machine::later_on(const file_ref& of, const request_ref& asked, time_range delay,
+                       std::uint64_t bytes, const std::function<void()>& action, bool on_device) {
+    later(
+        asked, delay, bytes,
+        [this, of, asked, action] {
+            if (of->stalled) {
+                constexpr time_range look_again{std::chrono::milliseconds(1),
+                                                std::chrono::milliseconds(1)};
+                later_on(of, asked, look_again, 0, action, false);
+            } else {
+                action();
+            }
+        },
+        on_device);
+}
+
 void machine::run(const request_ref& asked, const op::nop&) {
     later(asked, _disk.options().buffered, 0, [asked] { asked->owner->answer(asked, 0); });
 }
@@ -141,8 +158,8 @@ void machine::run(const request_ref& asked, const op::read& what) {
         return;
     }
     const std::uint64_t length = total_length(what.vector, what.vector_count);
-    later(
-        asked, _disk.options().read, length,
+    later_on(
+        fd.file, asked, _disk.options().read, length,
         [this, asked, fd, what] { finish_read(asked, fd, what); }, true);
 }
 
@@ -182,8 +199,8 @@ void machine::run(const request_ref& asked, const op::write& what) {
     } else if (fd.direct) {
         start_direct_write(asked, fd, what);
     } else {
-        later(
-            asked, fd.data_sync ? _disk.options().write : _disk.options().buffered,
+        later_on(
+            fd.file, asked, fd.data_sync ? _disk.options().write : _disk.options().buffered,
             total_length(what.vector, what.vector_count),
             [this, asked, fd, what] { finish_buffered_write(asked, fd, what); }, fd.data_sync);
     }
@@ -233,7 +250,9 @@ void machine::start_direct_write(const request_ref& asked, const descriptor& fd,
             }
         });
     }
-    later(asked, time, write->bytes.size(), [this, write] { finish_direct_write(write); }, true);
+    later_on(
+        write->target, asked, time, write->bytes.size(),
+        [this, write] { finish_direct_write(write); }, true);
 }
 
 // Writes the sectors of the first `length` bytes, or about half of them.
@@ -317,8 +336,9 @@ void machine::cut_writes_in_flight(bool power_cut) {
 void machine::run(const request_ref& asked, const op::sync& what) {
     const descriptor* found = file_of(asked, what.fd);
     if (found != nullptr) {
-        later(asked, _disk.options().sync, 0,
-              [this, asked, target = found->file] { finish_sync(asked, target); });
+        later_on(
+            found->file, asked, _disk.options().sync, 0,
+            [this, asked, target = found->file] { finish_sync(asked, target); }, false);
     }
 }
 

@@ -147,6 +147,8 @@ class machine {
     descriptor* file_of(const request_ref& asked, int fd);
     void later(const request_ref& asked, time_range delay, std::uint64_t bytes,
                std::function<void()> action, bool on_device = false);
+    void later_on(const file_ref& of, const request_ref& asked, time_range delay,
+                  std::uint64_t bytes, const std::function<void()>& action, bool on_device);
     int check_alignment(const descriptor& fd, std::uint64_t offset, const iovec* vector,
                         std::uint32_t count) const;
     void finish_read(const request_ref& asked, const descriptor& fd, const op::read& what);

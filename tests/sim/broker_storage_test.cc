@@ -61,7 +61,8 @@ future<std::unique_ptr<kafka_client>> connect(net::address to, duration patience
     }
 }
 
-future<> send_value(kafka_client& client, std::uint64_t value, std::size_t bytes) {
+future<> send_value(kafka_client& client, std::uint64_t value, std::size_t bytes,
+                    std::int32_t partition = 0) {
     std::vector<std::byte> payload(std::max<std::size_t>(bytes, 8), std::byte{0x5a});
     protocol::store_big(payload.data(), value);
     protocol::batch_builder builder;
@@ -69,7 +70,7 @@ future<> send_value(kafka_client& client, std::uint64_t value, std::size_t bytes
     const std::vector<std::byte> batch = std::move(builder).build();
     protocol::produce_request body;
     body.acks = -1;
-    body.topics.push_back({topic, {{0, protocol::record_span{batch}}}});
+    body.topics.push_back({topic, {{partition, protocol::record_span{batch}}}});
     co_await client.send(body, 7);
 }
 
@@ -84,20 +85,26 @@ future<outcome> take_answer(kafka_client& client) {
     co_return outcome{part.error, part.base_offset};
 }
 
-future<outcome> produce(kafka_client& client, std::uint64_t value, std::size_t bytes) {
-    co_await send_value(client, value, bytes);
+future<outcome> produce(kafka_client& client, std::uint64_t value, std::size_t bytes,
+                        std::int32_t partition = 0) {
+    co_await send_value(client, value, bytes, partition);
     co_return co_await take_answer(client);
+}
+
+future<> send_fetch(kafka_client& client, std::int64_t offset, std::int32_t partition = 0) {
+    protocol::fetch_request body;
+    auto& wanted = body.topics.emplace_back();
+    wanted.name = topic;
+    wanted.partitions.push_back(
+        {.partition_index = partition, .fetch_offset = offset, .partition_max_bytes = 1 << 20});
+    co_await client.send(body, 11);
 }
 
 /// The values of the whole log. One that comes a second time, or a gap, fails the test.
 future<std::vector<std::uint64_t>> fetch_all(kafka_client& client) {
     std::vector<std::uint64_t> values;
     for (std::int64_t offset = 0;;) {
-        protocol::fetch_request body;
-        auto& wanted = body.topics.emplace_back();
-        wanted.name = topic;
-        wanted.partitions.push_back({.fetch_offset = offset, .partition_max_bytes = 1 << 20});
-        co_await client.send(body, 11);
+        co_await send_fetch(client, offset);
         const auto answer = co_await client.receive<protocol::fetch_response>();
         const auto& part = answer.body.topics.at(0).partitions.at(0);
         REQUIRE(part.error == error_code::none);
@@ -168,6 +175,63 @@ future<> through_a_bad_time(net::address broker, sim::world& world) {
     co_await client->close();
 }
 
+enum class want { append, read };
+
+/// Many who want something of partition 0, whose device stands still, and a few who want something
+/// of partition 2, which is on the same shard: what is in memory and, unless reads have used up
+/// what may be under way at a device, to append. They come to either shard.
+future<> beside_a_stalled_device(net::address broker, sim::sim_host& server, want of_it) {
+    constexpr unsigned many = 90;
+    constexpr unsigned each_asks = 4;
+    constexpr unsigned few = 8;
+    std::vector<std::unique_ptr<kafka_client>> waiting;
+    std::vector<std::unique_ptr<kafka_client>> others;
+    for (unsigned i = 0; i < many + few; ++i) {
+        (i < many ? waiting : others).push_back(co_await connect(broker, 300s));
+    }
+    // Memory holds what was appended last.
+    CHECK((co_await produce(*others.front(), 7, 700, 0)).error == error_code::none);
+    for (std::uint64_t i = 0; i < 30; ++i) {
+        CHECK((co_await produce(*others.front(), i, 700, 2)).error == error_code::none);
+    }
+    const auto stall = [&server](bool stalled) {
+        const outside memory;
+        REQUIRE(server.disk().stall("/data/t-0", stalled));
+    };
+    stall(true);
+    for (auto& each : waiting) {
+        for (unsigned i = 0; i < each_asks; ++i) {
+            co_await (of_it == want::append ? send_value(*each, i, 100) : send_fetch(*each, 0));
+        }
+    }
+    co_await sleep_for(100ms);
+    const instant begin = this_shard().now();
+    for (auto& each : others) {
+        co_await send_fetch(*each, 29, 2);
+        const auto answer = co_await each->receive<protocol::fetch_response>();
+        CHECK(!answer.body.topics.at(0).partitions.at(0).records->bytes.empty());
+        if (of_it == want::append) {
+            CHECK((co_await produce(*each, 7, 100, 2)).error == error_code::none);
+        }
+    }
+    CHECK(this_shard().now() - begin < 1s);
+    stall(false);
+    for (auto& each : waiting) {
+        for (unsigned i = 0; i < each_asks; ++i) {
+            if (of_it == want::append) {
+                CHECK((co_await take_answer(*each)).error == error_code::none);
+            } else {
+                const auto answer = co_await each->receive<protocol::fetch_response>();
+                CHECK(!answer.body.topics.at(0).partitions.at(0).records->bytes.empty());
+            }
+        }
+        co_await each->close();
+    }
+    for (auto& each : others) {
+        co_await each->close();
+    }
+}
+
 }  // namespace
 
 TEST_SUITE("sim/broker storage") {
@@ -195,6 +259,26 @@ TEST_SUITE("sim/broker storage") {
                 CHECK(server.starts() == 1);
                 CHECK(world.faults().injected(which) > 0);
             }
+        }
+    }
+
+    TEST_CASE("a device that stands still stops only who needs it, from whichever shard") {
+        for (const want of_it : {want::append, want::read}) {
+            CAPTURE(static_cast<int>(of_it));
+            sim::world world(3, {});
+            auto& server = world.add_host("broker", 2);
+            auto& client = world.add_host("client", 1);
+            broker_options options = one_partition(server);
+            options.default_partitions = 4;
+            options.storage.recent_bytes = 64 << 10;
+            server.start([&](host& on) { return run_broker(on, options, [](const auto&) {}); });
+            client.start(
+                [&](host&) { return beside_a_stalled_device(options.listen, server, of_it); });
+            REQUIRE(world.run_until([&] { return client.exited(); }, 60s));
+            CHECK(client.failure() == "");
+            world.stop(server);
+            REQUIRE(world.run_until([&] { return server.exited(); }, 60s));
+            CHECK(server.failure() == "");
         }
     }
 

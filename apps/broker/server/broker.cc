@@ -36,6 +36,7 @@ broker::broker(const broker_options& options, sharded<broker>* all)
 broker::~broker() = default;
 
 future<> broker::open(std::vector<topic_entry> topics) {
+    _returns.start();
     std::vector<topic_partition> own;
     for (const topic_entry& each : topics) {
         for (std::int32_t index = 0; index < each.partitions; ++index) {
@@ -97,7 +98,8 @@ future<> broker::stop_serving() {
 }
 
 future<> broker::end_calls() {
-    return _calls.close();
+    co_await _returns.close();
+    co_await _calls.close();
 }
 
 future<> broker::stop() {

@@ -14,6 +14,7 @@
 #include <broker/protocol/errors.hh>
 #include <broker/server/answer_memory.hh>
 #include <broker/server/catalog.hh>
+#include <broker/server/errand.hh>
 #include <broker/server/options.hh>
 #include <broker/server/progress.hh>
 #include <broker/storage/log.hh>
@@ -69,6 +70,7 @@ class broker {
     const broker_options& options() const noexcept { return _options; }
     sharded<broker>& all() const noexcept { return *_all; }
     const catalog& topics() const noexcept { return _catalog; }
+    errand_returns& returns() noexcept { return _returns; }
     progress_board& progress() noexcept { return _progress; }
     net::message_budget& request_budget() noexcept { return _request_budget; }
     answer_memory& answers() noexcept { return _answers; }
@@ -126,6 +128,7 @@ class broker {
     semaphore _look_ups;
     semaphore _creating{1};  // shard 0: one topic at a time
     gate _calls;             // to other shards, that nobody waits for
+    errand_returns _returns;
     std::unique_ptr<store> _store;
     std::vector<topic_entry> _topics;  // shard 0: what the data directory must have
     std::unique_ptr<net::server> _server;

@@ -8,8 +8,8 @@
 #include <vector>
 
 #include <broker/server/broker.hh>
+#include <broker/server/errand.hh>
 
-#include <weir/core/call.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
 #include <weir/core/when.hh>
@@ -27,10 +27,11 @@ struct numbered {
     Result result;
 };
 
-/// Calls `fn(broker&, numbers)` on each shard that has entries, one call a shard, and waits for
-/// all, however they end: what they read from lies with the caller. fn       returns a future of a
-/// vector of numbered results take     called here with each of these fails    as the first that
-/// failed
+/// Calls `fn(broker&, numbers)` on each shard that has entries, one errand a shard, and waits for
+/// all, however they end: what they read from lies with the caller.
+/// fn       returns a future of a vector of numbered results
+/// take     called here with each of these
+/// fails    as the first that failed
 template <typename Fn, typename Take>
 future<> on_shards_of(broker& here, const entries_by_shard& entries, Fn fn, Take take) {
     using results = std::invoke_result_t<Fn&, broker&, entry_numbers>;
@@ -43,10 +44,9 @@ future<> on_shards_of(broker& here, const entries_by_shard& entries, Fn fn, Take
             if (numbers.empty()) {
                 continue;
             }
-            calls.push_back(each == this_shard().id() ? futurize([&] { return fn(here, numbers); })
-                                                      : on(each, [&all = here.all(), &fn, numbers] {
-                                                            return fn(all.local(), numbers);
-                                                        }));
+            const auto work = [&fn, numbers](broker& owner) { return fn(owner, numbers); };
+            calls.push_back(each == this_shard().id() ? futurize(work, here)
+                                                      : run_errand(here.all(), each, work));
         }
     } catch (...) {
         failure = std::current_exception();

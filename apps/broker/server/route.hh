@@ -6,15 +6,15 @@
 
 #include <broker/server/broker.hh>
 #include <broker/server/catalog.hh>
+#include <broker/server/errand.hh>
 
-#include <weir/core/call.hh>
 #include <weir/core/host.hh>
 
 namespace weir::broker {
 
 /// Calls `fn(broker&)` on the shard of a partition. Calls from one place to one partition arrive
 /// in their order, also when that shard is this one.
-/// fn       returns a future; copies what it needs into what it calls, for it may end before
+/// fn       returns a future of a value; what it calls may wait for a device
 template <typename Fn>
 auto route(broker& here, std::string_view topic, std::int32_t partition, Fn fn)
     -> std::invoke_result_t<Fn&, broker&> {
@@ -22,7 +22,7 @@ auto route(broker& here, std::string_view topic, std::int32_t partition, Fn fn)
     if (owner == this_shard().id()) {
         return futurize(fn, here);
     }
-    return on(owner, [&all = here.all(), fn = std::move(fn)]() mutable { return fn(all.local()); });
+    return run_errand(here.all(), owner, std::move(fn));
 }
 
 }  // namespace weir::broker
