@@ -64,18 +64,11 @@ void machine::later(const request_ref& asked, time_range delay, std::uint64_t by
 /// The same with a file, which may be stalled when the time has come.
 void machine::later_on(const file_ref& of, const request_ref& asked, time_range delay,
                        std::uint64_t bytes, const std::function<void()>& action, bool on_device) {
-    later(
-        asked, delay, bytes,
-        [this, of, asked, action] {
-            if (of->stalled) {
-                constexpr time_range look_again{std::chrono::milliseconds(1),
-                                                std::chrono::milliseconds(1)};
-                later_on(of, asked, look_again, 0, action, false);
-            } else {
-                action();
-            }
-        },
-        on_device);
+    const auto look = [this, of, asked, action] {
+        constexpr duration look_again = std::chrono::milliseconds(1);
+        of->stalled ? later_on(of, asked, {look_again, look_again}, 0, action, false) : action();
+    };
+    later(asked, delay, bytes, look, on_device);
 }
 
 void machine::run(const request_ref& asked, const op::nop&) {
