@@ -2,12 +2,13 @@
 #include <broker/server/connection.hh>
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include <broker/server/broker.hh>
 #include <broker/server/dispatch.hh>
 
-#include <weir/core/coroutine.hh>
+#include <weir/core/await_all.hh>
 #include <weir/core/host.hh>
 #include <weir/core/probe.hh>
 
@@ -31,39 +32,61 @@ client_connection::client_connection(broker& here, net::connection& socket)
              semaphore(1),
              semaphore(1)} {}
 
+// Both ends are waited for, come what may: what they use lies here.
 future<> client_connection::serve() {
     future<> writer = write_answers();
-    future<> reader = read_requests();
-    co_await std::move(reader).then_wrapped([this](future<> ended) {
-        _reading = false;
-        _lines.ended.request();
-        if (_more.open()) {
-            _more.set_value();
-        }
-        std::move(ended).ignore();  // a reset connection is an end like any other
-    });
+    future<> reader = futurize([this] { return read_requests(); });
+    co_await settled(reader);
+    _reading = false;
+    _lines.ended.request();
+    if (_more.open()) {
+        _more.set_value();
+    }
+    if (reader.failed()) {
+        note_end(reader.take_failure());
+    }
     co_await std::move(writer);
 }
 
+// A reset connection is an end like any other; what we could not do is said.
+void client_connection::note_end(const std::exception_ptr& why) noexcept {
+    try {
+        std::rethrow_exception(why);
+    } catch (const error&) {
+    } catch (const std::exception& e) {
+        refuse("connection ended: request not taken", e.what());
+    } catch (...) {
+        refuse("connection ended: request not taken");
+    }
+}
+
 // Each kind has a message of its own, so that one kind of noise leaves room for the others.
-void client_connection::refuse(const char* message, std::string_view detail, const request* asked) {
+void client_connection::refuse(const char* message, std::string_view detail,
+                               const request* asked) noexcept {
     constexpr std::size_t longest = 200;
     _broker.count_refusal();
     const auto cut = [](std::string_view text) { return text.substr(0, longest); };
-    if (asked == nullptr) {
-        _broker.diagnostics().write(this_shard().log_context(), log_level::warning, message,
-                                    {{"peer", _socket.peer().to_string()},
-                                     {"detail", cut(detail)},
-                                     {"software", _software}});
-        return;
+    const auto write = [&](std::string_view peer) {
+        const log_context here = this_shard().log_context();
+        if (asked == nullptr) {
+            _broker.diagnostics().write(
+                here, log_level::warning, message,
+                {{"peer", peer}, {"detail", cut(detail)}, {"software", _software}});
+            return;
+        }
+        _broker.diagnostics().write(here, log_level::warning, message,
+                                    {{"peer", peer},
+                                     {"api", protocol::kafka_name(asked->header.key)},
+                                     {"version", asked->header.version},
+                                     {"client", cut(asked->header.client_id.value_or(""))},
+                                     {"software", _software},
+                                     {"detail", cut(detail)}});
+    };
+    try {
+        write(_socket.peer().to_string());
+    } catch (const std::bad_alloc&) {
+        write("");  // there is no memory for its name
     }
-    _broker.diagnostics().write(this_shard().log_context(), log_level::warning, message,
-                                {{"peer", _socket.peer().to_string()},
-                                 {"api", protocol::kafka_name(asked->header.key)},
-                                 {"version", asked->header.version},
-                                 {"client", cut(asked->header.client_id.value_or(""))},
-                                 {"software", _software},
-                                 {"detail", cut(detail)}});
 }
 
 future<> client_connection::read_requests() {
@@ -99,7 +122,7 @@ future<> client_connection::read_requests() {
         // A produce takes its place in the connection's line before anything waits, so that the
         // parts of successive requests reach each partition's shard in the order of the requests.
         probe("dispatch");
-        _pending.push_back({{}, std::move(asked), std::move(slot)});  // its place comes first
+        _pending.push_back({.asked = std::move(asked), .slot = std::move(slot)});  // first of all
         pending& last = _pending.back();
         last.result = futurize([&] { return dispatch(_broker, *last.asked); });
         if (_more.open()) {
@@ -108,20 +131,17 @@ future<> client_connection::read_requests() {
     }
 }
 
-client_connection::pending client_connection::take_first() {
-    auto first = _pending.begin();
-    if (this_host().canary("answer-out-of-order")) {
-        // A deliberate bug: the first that is ready, not the first that was asked.
-        const auto ready = std::find_if(_pending.begin(), _pending.end(), [](const pending& each) {
-            return each.result.available();
-        });
-        first = ready == _pending.end() ? first : ready;
+// A deliberate bug: the first that is ready goes first, not the first that was asked.
+void client_connection::disorder() noexcept {
+    const auto ready = std::find_if(_pending.begin(), _pending.end(),
+                                    [](const pending& each) { return each.result.available(); });
+    if (ready != _pending.end()) {
+        std::rotate(_pending.begin(), ready, ready + 1);
     }
-    pending taken = std::move(*first);
-    _pending.erase(first);
-    return taken;
 }
 
+// Nothing here needs memory but the sending, whose failure ends the connection: whatever is under
+// way is awaited where it stands, for it reads from its request.
 future<> client_connection::write_answers() {
     for (;;) {
         if (_pending.empty()) {
@@ -131,54 +151,70 @@ future<> client_connection::write_answers() {
             co_await _more.get_future();
             continue;
         }
-        std::vector<answer> ready;
-        std::vector<pending> answered;  // keeps frames and slots until the bytes are out
-        std::size_t bytes = 0;
-        bool close = false;
-        do {
-            pending first = take_first();
+        if (this_host().canary("answer-out-of-order")) {
+            disorder();
+        }
+        co_await settled(_pending.front().result);
+        const ready_answers ready = take_ready();
+        if (!_broken && ready.bytes > 0) {
             try {
-                answer next = co_await std::move(first.result);
-                close = next.close;
-                if (!next.software.empty()) {
-                    _software = next.software;
-                }
-                if (!next.silent) {
-                    bytes += next.frame.size();
-                    ready.push_back(std::move(next));
-                }
-            } catch (const std::exception& e) {
-                const auto& asked = first.asked->header;
-                const protocol::api* known = protocol::find_api(asked.key);
-                const bool served = known && known->advertised.contains(asked.version);
-                refuse(served ? "connection refused: request failed"
-                              : "connection refused: request failed, API or version not served",
-                       e.what(), first.asked.get());
-                close = true;
-            }
-            answered.push_back(std::move(first));
-        } while (!close && !_pending.empty() && bytes < send_together_bytes &&
-                 _pending.front().result.available());
-        if (!_broken && !ready.empty()) {
-            try {
-                co_await send(std::move(ready));
+                co_await send(ready.count);
             } catch (const std::exception&) {
                 _broken = true;  // the peer is gone; what is under way must still end
                 _socket.abort();
             }
         }
-        if (close && !_broken) {
+        if (ready.close && !_broken) {
             _broken = true;
             _socket.abort();
         }
+        // Frames, slots and memory go now that the bytes are out.
+        _pending.erase(_pending.begin(),
+                       _pending.begin() + static_cast<std::ptrdiff_t>(ready.count));
     }
 }
 
-future<> client_connection::send(std::vector<answer> ready) {
+// Those at the front that can be sent together; none follows one that ends the connection.
+client_connection::ready_answers client_connection::take_ready() noexcept {
+    ready_answers ready;
+    for (pending& each : _pending) {
+        if (ready.close || ready.bytes >= send_together_bytes || !each.result.available()) {
+            break;
+        }
+        ++ready.count;
+        take_result(each);
+        ready.close = each.made.close;
+        ready.bytes += each.made.silent ? 0 : each.made.frame.size();
+    }
+    return ready;
+}
+
+void client_connection::take_result(pending& of) noexcept {
+    try {
+        of.made = of.result.take();
+        if (!of.made.software.empty()) {
+            _software = std::move(of.made.software);
+        }
+    } catch (const std::exception& e) {
+        const auto& asked = of.asked->header;
+        const protocol::api* known = protocol::find_api(asked.key);
+        const bool served = known && known->advertised.contains(asked.version);
+        refuse(served ? "connection refused: request failed"
+                      : "connection refused: request failed, API or version not served",
+               e.what(), of.asked.get());
+        of.made.silent = true;
+        of.made.close = true;
+    }
+}
+
+future<> client_connection::send(std::size_t count) {
     probe("answer");
     std::vector<iovec> parts;
-    for (const answer& each : ready) {
-        for (const protocol::byte_view piece : each.frame.pieces()) {
+    for (std::size_t number = 0; number < count; ++number) {
+        if (_pending[number].made.silent) {
+            continue;
+        }
+        for (const protocol::byte_view piece : _pending[number].made.frame.pieces()) {
             parts.push_back({const_cast<std::byte*>(piece.data()), piece.size()});
         }
     }

@@ -2,7 +2,10 @@
 #pragma once
 
 #include <deque>
+#include <exception>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include <broker/server/request.hh>
 
@@ -25,17 +28,29 @@ class client_connection {
     future<> serve();
 
   private:
+    /// A request from its last byte until its answer is sent.
     struct pending {
-        future<answer> result;
-        std::unique_ptr<request> asked;
-        semaphore_units slot;
+        std::unique_ptr<request> asked{};
+        semaphore_units slot{};
+        future<answer> result{};
+        answer made{};  // what came of it
+    };
+    /// At the front of the line.
+    struct ready_answers {
+        std::size_t count = 0;
+        std::size_t bytes = 0;
+        bool close = false;
     };
 
     future<> read_requests();
     future<> write_answers();
-    pending take_first();
-    future<> send(std::vector<answer> ready);
-    void refuse(const char* message, std::string_view detail = {}, const request* asked = nullptr);
+    void disorder() noexcept;
+    ready_answers take_ready() noexcept;
+    void take_result(pending& of) noexcept;
+    future<> send(std::size_t count);
+    void note_end(const std::exception_ptr& why) noexcept;
+    void refuse(const char* message, std::string_view detail = {},
+                const request* asked = nullptr) noexcept;
 
     broker& _broker;
     net::connection& _socket;

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// What clients see of a broker that finds no memory.
+#include <memory>
+#include <string>
+
+#include <broker/protocol/fetch.hh>
+#include <broker/protocol/list_offsets.hh>
+#include <broker/protocol/metadata.hh>
+#include <broker/protocol/produce.hh>
+#include <broker/protocol/record.hh>
+#include <broker/server/broker.hh>
+#include <broker/storage/bed.hh>
+#include <doctest/doctest.h>
+#include <sim/broker_client.hh>
+
+#include <weir/core/sleep.hh>
+#include <weir/io/sim/memory.hh>
+#include <weir/io/sim/world.hh>
+
+namespace sim = weir::io::sim;
+using namespace weir;
+using namespace weir::broker;
+using namespace std::chrono_literals;
+using protocol::error_code;
+using sim_test::kafka_client;
+
+namespace {
+
+constexpr const char* topic = "a-topic-whose-name-has-memory-of-its-own";
+
+future<> ask_for_topic(kafka_client& client) {
+    protocol::metadata_request body;
+    body.topics.emplace().push_back({topic});
+    co_await client.send(body, 4);
+    const auto answer = co_await client.receive<protocol::metadata_response>();
+    if (answer.body.topics.at(0).error != error_code::none) {
+        throw error("metadata", "topic", errc::closed);
+    }
+}
+
+future<> until_served(net::address at) {
+    for (;;) {
+        std::unique_ptr<kafka_client> client;
+        try {
+            client = co_await kafka_client::connect(at, 10s);
+            co_await ask_for_topic(*client);
+            co_await client->close();
+            co_return;
+        } catch (const error&) {
+            // The broker is still starting.
+        }
+        if (client) {
+            co_await client->close();
+        }
+        co_await sleep_for(10ms);
+    }
+}
+
+future<> send_produce(kafka_client& client) {
+    protocol::batch_builder builder;
+    builder.add(1000, std::nullopt, std::as_bytes(std::span("value", 5)));
+    const auto batch = std::move(builder).build();
+    protocol::produce_request body;
+    body.acks = -1;
+    body.topics.push_back(
+        {topic, {{0, protocol::record_span{batch}}, {1, protocol::record_span{batch}}}});
+    co_await client.send(body, 7);
+}
+
+future<> send_fetch(kafka_client& client, std::int32_t max_wait_ms) {
+    protocol::fetch_request body;
+    body.min_bytes = max_wait_ms > 0 ? 1 << 20 : 1;
+    body.max_wait_ms = max_wait_ms;
+    body.topics.push_back({topic,
+                           {{.partition_index = 0, .partition_max_bytes = 1 << 20},
+                            {.partition_index = 1, .partition_max_bytes = 1 << 20}}});
+    co_await client.send(body, 11);
+}
+
+future<> send_list_offsets(kafka_client& client) {
+    protocol::list_offsets_request body;
+    body.topics.push_back({topic, {{0, 500}, {1, -1}}});
+    co_await client.send(body, 1);
+}
+
+/// What a client asks without waiting, up to something that the broker doesn't serve.
+future<> ask_everything(kafka_client& client) {
+    co_await send_produce(client);
+    co_await send_fetch(client, 0);
+    co_await send_list_offsets(client);
+    co_await send_fetch(client, 100);
+    protocol::metadata_request later;
+    later.topics.emplace().push_back({topic});
+    co_await client.send(later, 4);
+    co_await client.send(later, 12);
+    co_await client.receive<protocol::produce_response>();
+    co_await client.receive<protocol::fetch_response>();
+    co_await client.receive<protocol::list_offsets_response>();
+    co_await client.receive<protocol::fetch_response>();
+    co_await client.receive<protocol::metadata_response>();
+    co_await client.receive<protocol::metadata_response>();
+}
+
+/// Asks while there is too little memory: there are answers, or an end.
+future<> ask_in_want(net::address at, storage_test::scarcity& here) {
+    co_await until_served(at);
+    auto client = co_await kafka_client::connect(at, 60s);
+    co_await ask_for_topic(*client);
+    const instant began = this_shard().now();
+    here.begin();
+    try {
+        co_await ask_everything(*client);
+    } catch (const std::exception&) {
+        // It was closed, or found no memory itself.
+    }
+    here.end();
+    CHECK(this_shard().now() - began < 10s);
+    try {
+        co_await client->close();
+    } catch (const std::exception&) {
+    }
+    // Others are served as before.
+    auto other = co_await kafka_client::connect(at, 10s);
+    co_await send_produce(*other);
+    const auto answer = co_await other->receive<protocol::produce_response>();
+    for (const auto& part : answer.body.topics.at(0).partitions) {
+        CHECK(part.error == error_code::none);
+    }
+    co_await other->close();
+}
+
+}  // namespace
+
+TEST_SUITE("sim/broker scarce") {
+    TEST_CASE("whichever allocation fails, what a client asked is answered or its connection ends") {
+        storage_test::whichever_allocation_fails(20, [](storage_test::scarcity& here) {
+            sim::world world(1);
+            auto& server = world.add_host("broker", 2);
+            auto& client = world.add_host("client", 1);
+            broker_options options;
+            options.listen = net::address::from(server.at(9092));
+            options.serve_admin = false;
+            options.data_directory = "/data";
+            options.default_partitions = 2;
+            server.start([&](host& on) { return run_broker(on, options, [](const auto&) {}); });
+            client.start([&](host&) { return ask_in_want(options.listen, here); });
+            REQUIRE(world.run_until([&] { return client.exited(); }, 120s));
+            CHECK(client.failure() == "");
+            world.stop(server);
+            REQUIRE(world.run_until([&] { return server.exited(); }, 60s));
+            CHECK(server.failure() == "");
+        });
+    }
+}
