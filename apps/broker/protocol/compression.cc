@@ -5,12 +5,14 @@
 #include <array>
 #include <cstring>
 #include <new>
+#include <string_view>
 #include <utility>
 
 #include <lz4frame.h>
 #include <snappy.h>
 #include <zlib.h>
 #include <zstd.h>
+#include <zstd_errors.h>
 
 #include <weir/core/assert.hh>
 
@@ -169,7 +171,14 @@ class lz4_bytes final : public piecewise {
             std::size_t taken = _rest.size();
             const std::size_t wanted =
                 LZ4F_decompress(_state, _room.get(), &given, _rest.data(), &taken, nullptr);
-            if (LZ4F_isError(wanted) != 0 || (given == 0 && taken == 0)) {
+            if (LZ4F_isError(wanted) != 0) {
+                // Its numbers are no part of its interface; its names are.
+                if (std::string_view(LZ4F_getErrorName(wanted)) == "ERROR_allocation_failed") {
+                    throw std::bad_alloc();
+                }
+                return std::nullopt;
+            }
+            if (given == 0 && taken == 0) {
                 return std::nullopt;
             }
             _rest = _rest.subspan(taken);
@@ -194,6 +203,7 @@ class zstd_bytes final : public piecewise {
         if (_state == nullptr) {
             throw std::bad_alloc();
         }
+        ZSTD_DCtx_setParameter(_state, ZSTD_d_windowLogMax, window_log_max);
     }
     ~zstd_bytes() override { ZSTD_freeDCtx(_state); }
 
@@ -205,6 +215,9 @@ class zstd_bytes final : public piecewise {
             ZSTD_inBuffer in{_rest.data(), _rest.size(), 0};
             ZSTD_outBuffer out{_room.get(), piece_bytes, 0};
             const std::size_t wanted = ZSTD_decompressStream(_state, &out, &in);
+            if (ZSTD_getErrorCode(wanted) == ZSTD_error_memory_allocation) {
+                throw std::bad_alloc();
+            }
             if (ZSTD_isError(wanted) != 0 || (in.pos == 0 && out.pos == 0)) {
                 return std::nullopt;
             }
@@ -217,6 +230,10 @@ class zstd_bytes final : public piecewise {
     }
 
   private:
+    /// What consumers open: zstd's own default. A window is address space; memory is taken of it
+    /// as far as the batch opens, which is limited.
+    static constexpr int window_log_max = 27;
+
     ZSTD_DCtx* _state;
     bool _frame_ended = false;
 };

@@ -14,13 +14,14 @@ constexpr std::int64_t unzigzag(std::uint64_t value) noexcept {
 }  // namespace
 
 record_scan::record_scan(const batch_view& batch, scan_limits limits)
-    : _base_timestamp(batch.base_timestamp()),
-      _left(batch.record_count()),
-      _limits(limits),
-      _bytes(
-          open_bytes(batch.codec().value_or(codec::none), batch.records(), limits.opened_bytes)) {
-    if (_left < 0 || !batch.codec()) {
+    : _base_timestamp(batch.base_timestamp()), _left(batch.record_count()), _limits(limits) {
+    const auto how = batch.codec();
+    if (_left < 0 || !how) {
         fail(stop::damaged);
+    } else if (how != codec::none && batch.records().size() > limits.closed_bytes) {
+        fail(stop::limit);
+    } else {
+        _bytes = open_bytes(*how, batch.records(), limits.opened_bytes);
     }
 }
 
@@ -35,11 +36,9 @@ std::optional<record_place> record_scan::next() {
         }
         return std::nullopt;
     }
-    if (_limits.records == 0) {
-        fail(stop::limit);
+    if (!take_element()) {
         return std::nullopt;
     }
-    --_limits.records;
     --_left;
     record_place place;
     if (!read_record(place)) {
@@ -71,12 +70,19 @@ bool record_scan::skip_headers() {
     if (!varint(headers) || headers < 0) {
         return false;
     }
-    // Each takes two bytes at least, so that what the record has bounds the loop.
     for (; headers > 0; --headers) {
-        if (!skip_sized(false) || !skip_sized(true)) {
+        if (!take_element() || !skip_sized(false) || !skip_sized(true)) {
             return false;
         }
     }
+    return true;
+}
+
+bool record_scan::take_element() {
+    if (_limits.elements == 0) {
+        return fail(stop::limit);
+    }
+    --_limits.elements;
     return true;
 }
 

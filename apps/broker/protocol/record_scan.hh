@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 
@@ -9,11 +10,17 @@
 
 namespace weir::broker::protocol {
 
-/// How far the records of a batch are looked at.
+/// How far the records of a batch are looked at. Not all that costs time opens to something: empty
+/// members and frames do not, so that what is to be opened is bounded, too.
 struct scan_limits {
     std::size_t opened_bytes;  ///< that they may open to
-    std::size_t records;       ///< that may be among them
+    std::size_t elements;      ///< records and headers that may be among them
+    std::size_t closed_bytes = std::numeric_limits<std::size_t>::max();  ///< of what is compressed
 };
+
+/// What a shard looks at itself, within a millisecond; the rest is for the pool.
+inline constexpr scan_limits at_once{std::size_t{128} << 10, std::size_t{16} << 10,
+                                     std::size_t{32} << 10};
 
 /// What the broker knows of a record: where it stands, and when it was made.
 struct record_place {
@@ -29,7 +36,7 @@ class record_scan {
     enum class stop : std::uint8_t {
         end,      ///< as many records as the batch counts, and nothing behind them
         damaged,  ///< the bytes are no such records
-        limit,    ///< of bytes or of records: nothing is known of what follows
+        limit,    ///< of bytes or elements: nothing is known of what follows
         time,     ///< the record's timestamp is beyond what a timestamp can be
     };
 
@@ -48,6 +55,7 @@ class record_scan {
     bool skip(std::int64_t bytes);
     bool skip_sized(bool may_be_null);
     bool skip_headers();
+    bool take_element();
     bool varint(std::int32_t& value);
     bool varlong(std::int64_t& value);
     bool base_128(int last_shift, std::uint64_t& value);

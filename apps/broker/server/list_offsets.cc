@@ -49,7 +49,8 @@ future<part> look_up(broker& owner, std::string_view topic, std::int32_t index,
         co_return part{index, error_code::unsupported_version};
     }
     try {
-        const auto at = co_await of->find_timestamp(timestamp, owner.options().opened_bytes_max);
+        const auto at = co_await of->find_timestamp(timestamp, owner.options().opened_bytes_max,
+                                                    &owner.openings());
         // Nothing so young: no offset, and no error.
         co_return at ? part{index, error_code::none, at->timestamp, at->offset}
                      : part{index, error_code::none, -1, -1};

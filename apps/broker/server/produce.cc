@@ -25,9 +25,6 @@ using protocol::error_code;
 using protocol::produce_request;
 using part = protocol::produce_response::partition;
 
-// What a shard looks at itself, within a fraction of a millisecond; the rest is for the pool.
-constexpr protocol::scan_limits at_once{std::size_t{128} << 10, std::size_t{16} << 10};
-
 // What a part takes: decoded, under way and answered.
 constexpr std::size_t bytes_per_part = 512;
 
@@ -149,7 +146,7 @@ future<protocol::record_check> produce_work::look_at(const protocol::batch_view&
     const protocol::scan_limits all{
         std::min(options.opened_bytes_max, std::max(by_ratio, any_ratio_bytes)),
         options.opened_bytes_max};
-    const protocol::record_check found = protocol::check_records(batch, at_once, _latest);
+    const protocol::record_check found = protocol::check_records(batch, protocol::at_once, _latest);
     if (!found.unfinished) {
         co_return found;
     }

@@ -122,9 +122,11 @@ class log {
                              std::size_t first_max = SIZE_MAX);
     /// Looks into batches, opening those that are compressed; off the reactor if that takes long.
     /// opened_max  bytes that one may open to
+    /// openings  of which each that a thread opens takes a unit, if there is one
     /// returns  null if all records are older
     future<std::optional<timestamp_position>> find_timestamp(
-        std::int64_t timestamp, std::size_t opened_max = std::size_t{64} << 20);
+        std::int64_t timestamp, std::size_t opened_max = std::size_t{64} << 20,
+        semaphore* openings = nullptr);
 
     /// The first offset that can be read.
     std::int64_t start_offset() const noexcept;
@@ -250,7 +252,8 @@ class log {
                                      std::size_t first_max = SIZE_MAX);
     future<std::optional<timestamp_position>> find_in_batch(const protocol::batch_view& batch,
                                                             std::int64_t timestamp,
-                                                            std::size_t opened_max);
+                                                            std::size_t opened_max,
+                                                            semaphore* openings);
     window look_at(const range& of, std::span<const std::byte> bytes, std::int64_t offset,
                    std::size_t max_bytes);
     error damaged_read(std::int64_t base_offset, std::uint64_t position);

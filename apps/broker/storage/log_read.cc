@@ -21,8 +21,6 @@ constexpr std::size_t max_read_files = 2;
 constexpr std::size_t copy_below = std::size_t{16} << 10;
 /// What a look for a time reads at once.
 constexpr std::size_t look_bytes = std::size_t{64} << 10;
-/// What a shard opens itself of a batch that a time lies in.
-constexpr protocol::scan_limits at_once{std::size_t{128} << 10, std::size_t{16} << 10};
 
 bool is_small(const chunk& piece) noexcept {
     return piece.bytes.size() < copy_below || piece.bytes.size() * 2 < piece.owner->size();
@@ -274,7 +272,8 @@ error log::damaged_read(std::int64_t base_offset, std::uint64_t position) {
 }
 
 future<std::optional<timestamp_position>> log::find_timestamp(std::int64_t timestamp,
-                                                              std::size_t opened_max) {
+                                                              std::size_t opened_max,
+                                                              semaphore* openings) {
     const auto newest = std::find_if(_segments.begin(), _segments.end(), [&](const auto& each) {
         return each->index.max_timestamp() >= timestamp;
     });
@@ -294,7 +293,8 @@ future<std::optional<timestamp_position>> log::find_timestamp(std::int64_t times
                 if (batch->max_timestamp() < timestamp) {
                     continue;
                 }
-                if (const auto at = co_await find_in_batch(*batch, timestamp, opened_max)) {
+                if (const auto at =
+                        co_await find_in_batch(*batch, timestamp, opened_max, openings)) {
                     co_return at;
                 }
             }
@@ -328,12 +328,15 @@ time_search search(const protocol::batch_view& batch, std::int64_t timestamp,
 /// Records of a batch that can't be opened, which older versions kept, have the time of the batch.
 future<std::optional<timestamp_position>> log::find_in_batch(const protocol::batch_view& batch,
                                                              std::int64_t timestamp,
-                                                             std::size_t opened_max) {
+                                                             std::size_t opened_max,
+                                                             semaphore* openings) {
     using stop = protocol::record_scan::stop;
     time_search result{std::nullopt, stop::damaged};
     if (batch.codec()) {
-        result = search(batch, timestamp, at_once);
+        result = search(batch, timestamp, protocol::at_once);
         if (result.stopped == stop::limit) {
+            const semaphore_units place =
+                openings ? co_await openings->acquire() : semaphore_units();
             result = co_await off_reactor(
                 [&] { return search(batch, timestamp, {opened_max, opened_max}); });
         }
