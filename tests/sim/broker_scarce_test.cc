@@ -2,6 +2,7 @@
 // What clients see of a broker that finds no memory.
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <broker/protocol/fetch.hh>
 #include <broker/protocol/list_offsets.hh>
@@ -67,6 +68,18 @@ future<> send_produce(kafka_client& client) {
     co_await client.send(body, 7);
 }
 
+/// A produce that names partitions and has nothing for them: who waits hears of no news.
+future<> send_to_all(kafka_client& client, std::int32_t partitions) {
+    protocol::produce_request body;
+    body.acks = -1;
+    auto& wanted = body.topics.emplace_back();
+    wanted.name = topic;
+    for (std::int32_t index = 0; index < partitions; ++index) {
+        wanted.partitions.push_back({index, std::nullopt});
+    }
+    co_await client.send(body, 7);
+}
+
 future<> send_fetch(kafka_client& client, std::int32_t max_wait_ms) {
     protocol::fetch_request body;
     body.min_bytes = max_wait_ms > 0 ? 1 << 20 : 1;
@@ -93,7 +106,11 @@ future<> ask_everything(kafka_client& client) {
     later.topics.emplace().push_back({topic});
     co_await client.send(later, 4);
     co_await client.send(later, 12);
-    co_await client.receive<protocol::produce_response>();
+    const auto produced = co_await client.receive<protocol::produce_response>();
+    for (const auto& part : produced.body.topics.at(0).partitions) {
+        // Never a word that has a client give up what may be sent again.
+        CHECK((part.error == error_code::none || part.error == error_code::kafka_storage_error));
+    }
     co_await client.receive<protocol::fetch_response>();
     co_await client.receive<protocol::list_offsets_response>();
     co_await client.receive<protocol::fetch_response>();
@@ -129,10 +146,117 @@ future<> ask_in_want(net::address at, storage_test::scarcity& here) {
     co_await other->close();
 }
 
+/// A broker of one shard with little memory for answers.
+broker_options little_memory(const sim::sim_host& on) {
+    broker_options options;
+    options.listen = net::address::from(on.at(9092));
+    options.serve_admin = false;
+    options.data_directory = "/data";
+    options.answer_bytes = 512 << 10;
+    options.answer_bytes_each = 256 << 10;
+    return options;
+}
+
+/// Waits for records of one partition by naming it, and others, as often as costs much.
+future<> poll_for_long(net::address at, duration patience) {
+    auto client = co_await kafka_client::connect(at, 10min);
+    co_await ask_for_topic(*client);
+    const instant end = this_shard().now() + patience;
+    while (this_shard().now() < end) {
+        protocol::fetch_request body;
+        body.min_bytes = 1;
+        body.max_wait_ms = 60'000;
+        auto& wanted = body.topics.emplace_back();
+        wanted.name = topic;
+        for (std::int32_t index = 0; index < 64; ++index) {
+            wanted.partitions.push_back({.partition_index = index, .partition_max_bytes = 1 << 20});
+        }
+        co_await client->send(body, 11);
+        co_await client->receive<protocol::fetch_response>();
+    }
+    co_await client->close();
+}
+
+/// Asks for a topic of many partitions in a request that names much that is not there.
+future<> ask_for_much(net::address at) {
+    auto client = co_await kafka_client::connect(at, 60s);
+    for (int round = 0; round < 20; ++round) {
+        std::vector<std::string> names;
+        for (int each = 0; each < 200; ++each) {
+            names.push_back("a-name-of-no-topic-" + std::to_string(each));
+        }
+        protocol::metadata_request body;
+        body.allow_auto_topic_creation = false;
+        body.topics.emplace().push_back({topic});
+        for (const std::string& each : names) {
+            body.topics->push_back({each});
+        }
+        co_await client->send(body, 4);
+        const auto answer = co_await client->receive<protocol::metadata_response>();
+        CHECK(answer.body.topics.at(0).partitions.size() == 500);
+    }
+    co_await client->close();
+}
+
 }  // namespace
 
 TEST_SUITE("sim/broker scarce") {
-    TEST_CASE("whichever allocation fails, what a client asked is answered or its connection ends") {
+    TEST_CASE(
+        "clients that need more of the memory for answers than they hold don't stop each other") {
+        sim::world world(1);
+        auto& server = world.add_host("broker", 1);
+        broker_options options = little_memory(server);
+        options.default_partitions = 500;
+        server.start([&](host& on) { return run_broker(on, options, [](const auto&) {}); });
+        std::vector<sim::sim_host*> clients;
+        for (int each = 0; each < 12; ++each) {
+            clients.push_back(&world.add_host("client", 1));
+            clients.back()->start([at = options.listen](host&) -> future<> {
+                co_await until_served(at);
+                const instant began = this_shard().now();
+                co_await ask_for_much(at);
+                CHECK(this_shard().now() - began < 10s);
+            });
+        }
+        for (const sim::sim_host* each : clients) {
+            REQUIRE(world.run_until([&] { return each->exited(); }, 600s));
+            CHECK(each->failure() == "");
+        }
+    }
+
+    TEST_CASE("consumers that wait give way to who needs the memory that they hold") {
+        sim::world world(1);
+        auto& server = world.add_host("broker", 1);
+        broker_options options = little_memory(server);
+        options.default_partitions = 64;
+        server.start([&](host& on) { return run_broker(on, options, [](const auto&) {}); });
+        for (int each = 0; each < 64; ++each) {
+            world.add_host("consumer", 1).start([at = options.listen](host&) -> future<> {
+                co_await until_served(at);
+                co_await poll_for_long(at, 60s);
+            });
+        }
+        auto& producer = world.add_host("producer", 1);
+        producer.start([at = options.listen](host&) -> future<> {
+            co_await until_served(at);
+            co_await sleep_for(2s);
+            auto client = co_await kafka_client::connect(at, 60s);
+            for (int round = 0; round < 10; ++round) {
+                const instant began = this_shard().now();
+                co_await send_to_all(*client, 64);
+                const auto answer = co_await client->receive<protocol::produce_response>();
+                CHECK(answer.body.topics.at(0).partitions.size() == 64);
+                CHECK(this_shard().now() - began < 1s);
+                co_await sleep_for(1s);
+            }
+            co_await client->close();
+        });
+        REQUIRE(world.run_until([&] { return producer.exited(); }, 600s));
+        CHECK(producer.failure() == "");
+    }
+
+    TEST_CASE(
+        "whichever allocation fails, what a client asked is answered or its connection ends") {
         storage_test::whichever_allocation_fails(20, [](storage_test::scarcity& here) {
             sim::world world(1);
             auto& server = world.add_host("broker", 2);

@@ -36,6 +36,8 @@ class answer_memory {
 
     /// The largest that take() can give.
     std::size_t most() const noexcept { return _bytes - _bytes / 4; }
+    /// Those who wait in line.
+    std::size_t waiting() const noexcept { return _open.waiting(); }
     std::size_t used() const noexcept { return _bytes - _open.available() - _reserve.available(); }
 
   private:

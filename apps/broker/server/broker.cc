@@ -2,6 +2,7 @@
 #include <broker/server/broker.hh>
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include <broker/server/connection.hh>
@@ -108,16 +109,27 @@ future<> broker::stop() {
     }
 }
 
-future<semaphore_units> broker::admit(request& asked, std::size_t bytes) {
+semaphore_units broker::try_admit(request& asked, std::size_t bytes) noexcept {
     semaphore_units there = _answers.try_take(bytes);
     if (!there && !asked.place) {
-        asked.place = asked.reserved.try_acquire(1);
+        asked.place = asked.from.reserved.try_acquire(1);
     }
     if (!there && asked.place) {
         there = _answers.try_take_reserved(bytes, bytes);
     }
+    return there;
+}
+
+future<semaphore_units> broker::admit(request& asked, std::size_t bytes) {
+    semaphore_units there = try_admit(asked, bytes);
     return there ? make_ready_future<semaphore_units>(std::move(there))
-                 : _answers.take(bytes, asked.ended);
+                 : wait_for_memory(bytes, asked.from.ended);
+}
+
+// Who only waits for records holds memory that somebody needs: those answer soon, and ask again.
+future<semaphore_units> broker::wait_for_memory(std::size_t bytes, abort_source& ended) {
+    _progress.hurry(least_patience);
+    return _answers.take(bytes, ended);
 }
 
 log* broker::find(std::string_view topic, std::int32_t partition) const {
@@ -137,14 +149,18 @@ error_code broker::code_of_missing(std::string_view topic, std::int32_t partitio
     return error_code::not_leader_or_follower;  // the client asks again
 }
 
-void broker::grown(const topic_partition& at) {
+void broker::grown(const topic_partition& at) noexcept {
     for (const fetch_ticket ticket : _progress.grown(at)) {
-        // Nobody waits for this call: a fetch that ended doesn't miss it.
-        on(ticket.shard, [all = _all, number = ticket.number] {
-            all->local().progress().called(number);
-        }).then_wrapped([inside = _calls.hold()](future<> told) {
-              std::move(told).ignore();
-          }).ignore();
+        try {
+            // Nobody waits for this call: a fetch that ended doesn't miss it.
+            on(ticket.shard, [all = _all, number = ticket.number] {
+                all->local().progress().called(number);
+            }).then_wrapped([inside = _calls.hold()](future<> told) {
+                  std::move(told).ignore();
+              }).ignore();
+        } catch (const std::bad_alloc&) {
+            ++_counters.lost_calls;
+        }
     }
 }
 
@@ -192,6 +208,10 @@ error_code broker::code_of(const std::exception_ptr& failure) {
                    {{"cause", e.what()}});
         return e.is(errc::malformed) || e.is(errc::corrupt) ? error_code::corrupt_message
                                                             : error_code::kafka_storage_error;
+    } catch (const std::bad_alloc&) {
+        // No damage: the one word for "try again" that clients know in every answer.
+        _log.write(this_shard().log_context(), log_level::warning, "no memory for a request");
+        return error_code::kafka_storage_error;
     } catch (const std::exception& e) {
         _log.write(this_shard().log_context(), log_level::error, "request failed",
                    {{"cause", e.what()}});
@@ -199,9 +219,28 @@ error_code broker::code_of(const std::exception_ptr& failure) {
     }
 }
 
-void broker::count_bad_batch(const char* why) {
+void broker::count_bad_batch(const request& asked, const char* why) noexcept {
     ++_counters.bad_batches;
-    _log.write(this_shard().log_context(), log_level::warning, "batch refused", {{"why", why}});
+    tell_of(asked.from, &asked, "batch refused", why);
+}
+
+void broker::tell_of(const client& who, const request* asked, const char* message,
+                     std::string_view detail) noexcept {
+    constexpr std::size_t longest = 200;
+    const auto cut = [](std::string_view text) { return text.substr(0, longest); };
+    const log_context here = this_shard().log_context();
+    if (asked == nullptr) {
+        _log.write(here, log_level::warning, message,
+                   {{"peer", who.peer}, {"software", who.software}, {"detail", cut(detail)}});
+        return;
+    }
+    _log.write(here, log_level::warning, message,
+               {{"peer", who.peer},
+                {"api", protocol::kafka_name(asked->header.key)},
+                {"version", asked->header.version},
+                {"client", cut(asked->header.client_id.value_or(""))},
+                {"software", who.software},
+                {"detail", cut(detail)}});
 }
 
 void broker::register_metrics() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <exception>
 #include <functional>
@@ -41,9 +42,15 @@ struct broker_counters {
     std::uint64_t fetch_waits = 0;        ///< long polls that had to wait
     std::uint64_t share_waits = 0;  ///< fetches that waited for answers to their own connection
     std::uint64_t topics_created = 0;
+    std::uint64_t lost_calls = 0;  ///< to fetches that wait, for want of memory
 };
 
+struct client;
 struct request;
+
+/// A fetch that must wait, for records or for memory, does so for at least this time, whoever needs
+/// what it holds, and however little its client would wait: it must not ask again and again.
+inline constexpr duration least_patience = std::chrono::milliseconds(100);
 
 /// One shard of the broker: the partitions that belong to it, the connections that it accepted,
 /// and a copy of the catalog.
@@ -82,6 +89,10 @@ class broker {
     /// its answer. One request of a connection may draw on what is kept for those who hold nothing.
     /// fails    errc::limit_exceeded if there is never so much; if nobody waits any more
     future<semaphore_units> admit(request& asked, std::size_t bytes);
+    /// As admit(), but gives no units where that would wait: for one that holds some already.
+    semaphore_units try_admit(request& asked, std::size_t bytes) noexcept;
+    /// Waits in line for memory, and has long polls end that hold some.
+    future<semaphore_units> wait_for_memory(std::size_t bytes, abort_source& ended);
     /// Batches that threads of the pool may open for this shard.
     semaphore& openings() noexcept { return _openings; }
     /// Requests of this shard's connections that look up times.
@@ -99,14 +110,19 @@ class broker {
     /// Makes a topic with the default number of partitions, durably, on all shards.
     /// returns  the protocol's error; none also if it exists
     future<protocol::error_code> create_topic(std::string name);
-    /// Tells who waits for it that a partition of this shard has grown.
-    void grown(const topic_partition& at);
+    /// Tells who waits for it that a partition of this shard has grown; without memory, they look
+    /// when they have waited long enough.
+    void grown(const topic_partition& at) noexcept;
 
     /// The protocol's word for a failure, which is logged unless it is expected.
     protocol::error_code code_of(const std::exception_ptr& failure);
     void count_request(protocol::api_key) noexcept { ++_counters.requests; }
     void count_refusal() noexcept { ++_counters.refusals; }
-    void count_bad_batch(const char* why);
+    void count_bad_batch(const request& asked, const char* why) noexcept;
+    /// A line about a client, and what it asked, if that is known. Its lines are limited by
+    /// message: each kind has its own, so that one kind of noise leaves room for the others.
+    void tell_of(const client& who, const request* asked, const char* message,
+                 std::string_view detail) noexcept;
     void count_opened_elsewhere() noexcept { ++_counters.opened_elsewhere; }
     void count_corrected_batch() noexcept { ++_counters.corrected_batches; }
     void count_fetch_wait() noexcept { ++_counters.fetch_waits; }

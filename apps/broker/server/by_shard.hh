@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <exception>
+#include <map>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,6 +28,42 @@ struct numbered {
     std::uint32_t number;
     Result result;
 };
+
+/// Goes through the partitions that a request names, in its order.
+/// topics   of the request, in its frame
+/// added    called with topic and partition where one is named first; gets the numbers from 0 on
+/// again    called with its number and what is said of it, where one is named again
+template <typename Topics, typename Added, typename Again>
+future<> each_once(const Topics& topics, Added added, Again again) {
+    if (topics.size() == 1 && topics.front().partitions.size() == 1) {
+        added(topics.front().name, topics.front().partitions.front());
+        co_return;
+    }
+    std::map<std::pair<std::string_view, std::int32_t>, std::uint32_t> known;
+    std::uint32_t count = 0;
+    for (const auto& topic : topics) {
+        for (const auto& wanted : topic.partitions) {
+            const auto [at, is_new] =
+                known.try_emplace({topic.name, wanted.partition_index}, count);
+            if (is_new) {
+                ++count;
+                added(topic.name, wanted);
+            } else {
+                again(at->second, wanted);
+            }
+            co_await maybe_yield();
+        }
+    }
+}
+
+/// returns  where an answer has the partitions of a topic, for those that follow one another
+template <typename Topics>
+auto& partitions_in(Topics& topics, std::string_view name) {
+    if (topics.empty() || topics.back().name != name) {
+        topics.emplace_back().name = name;
+    }
+    return topics.back().partitions;
+}
 
 /// Calls `fn(broker&, numbers)` on each shard that has entries, one errand a shard, and waits for
 /// all, however they end: what they read from lies with the caller.

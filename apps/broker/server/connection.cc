@@ -2,7 +2,6 @@
 #include <broker/server/connection.hh>
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 #include <broker/server/broker.hh>
@@ -25,12 +24,9 @@ client_connection::client_connection(broker& here, net::connection& socket)
     : _broker(here),
       _socket(socket),
       _slots(here.options().requests_in_flight),
-      _lines{{},
-             semaphore(1),
-             semaphore(here.options().fetches_in_flight),
-             semaphore(here.answer_share()),
-             semaphore(1),
-             semaphore(1)} {}
+      _client{.peer = socket.peer().to_string(),
+              .fetches = semaphore(here.options().fetches_in_flight),
+              .answers = semaphore(here.answer_share())} {}
 
 // Both ends are waited for, come what may: what they use lies here.
 future<> client_connection::serve() {
@@ -38,7 +34,7 @@ future<> client_connection::serve() {
     future<> reader = futurize([this] { return read_requests(); });
     co_await settled(reader);
     _reading = false;
-    _lines.ended.request();
+    _client.ended.request();
     if (_more.open()) {
         _more.set_value();
     }
@@ -60,33 +56,10 @@ void client_connection::note_end(const std::exception_ptr& why) noexcept {
     }
 }
 
-// Each kind has a message of its own, so that one kind of noise leaves room for the others.
 void client_connection::refuse(const char* message, std::string_view detail,
                                const request* asked) noexcept {
-    constexpr std::size_t longest = 200;
     _broker.count_refusal();
-    const auto cut = [](std::string_view text) { return text.substr(0, longest); };
-    const auto write = [&](std::string_view peer) {
-        const log_context here = this_shard().log_context();
-        if (asked == nullptr) {
-            _broker.diagnostics().write(
-                here, log_level::warning, message,
-                {{"peer", peer}, {"detail", cut(detail)}, {"software", _software}});
-            return;
-        }
-        _broker.diagnostics().write(here, log_level::warning, message,
-                                    {{"peer", peer},
-                                     {"api", protocol::kafka_name(asked->header.key)},
-                                     {"version", asked->header.version},
-                                     {"client", cut(asked->header.client_id.value_or(""))},
-                                     {"software", _software},
-                                     {"detail", cut(detail)}});
-    };
-    try {
-        write(_socket.peer().to_string());
-    } catch (const std::bad_alloc&) {
-        write("");  // there is no memory for its name
-    }
+    _broker.tell_of(_client, asked, message, detail);
 }
 
 future<> client_connection::read_requests() {
@@ -114,7 +87,7 @@ future<> client_connection::read_requests() {
             co_return;
         }
         auto asked =
-            std::make_unique<request>(std::move(next), _lines, _broker.options().elements_max);
+            std::make_unique<request>(std::move(next), _client, _broker.options().elements_max);
         if (!asked->body.ok()) {
             refuse("connection refused: request header", asked->body.failed_field());
             co_return;
@@ -192,9 +165,6 @@ client_connection::ready_answers client_connection::take_ready() noexcept {
 void client_connection::take_result(pending& of) noexcept {
     try {
         of.made = of.result.take();
-        if (!of.made.software.empty()) {
-            _software = std::move(of.made.software);
-        }
     } catch (const std::exception& e) {
         const auto& asked = of.asked->header;
         const protocol::api* known = protocol::find_api(asked.key);

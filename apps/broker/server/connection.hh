@@ -55,10 +55,9 @@ class client_connection {
     broker& _broker;
     net::connection& _socket;
     semaphore _slots;
-    request::lines _lines;
+    client _client;
     std::deque<pending> _pending;  // in the order of the requests
     promise<> _more;               // open while write_answers() has nothing to do
-    std::string _software;         // what the client says it is
     bool _reading = true;
     bool _broken = false;  // sending failed: answers are awaited and dropped
 };

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/server/dispatch.hh>
 
-#include <string>
+#include <string_view>
 
 #include <broker/protocol/api.hh>
 #include <broker/protocol/api_versions.hh>
 #include <broker/protocol/find_coordinator.hh>
 #include <broker/server/broker.hh>
 #include <broker/server/decode.hh>
+#include <fmt/format.h>
 
 #include <weir/core/error.hh>
 
@@ -23,10 +24,13 @@ future<answer> api_versions(request& asked) {
         body = decode_body<protocol::api_versions_request>(asked);
     }
     const auto [response, version] = protocol::answer_api_versions(body, asked.header.version);
-    answer result{protocol::response_frame(response, version, asked.header.correlation_id)};
-    result.software = std::string(body.client_software_name.substr(0, longest_software)) + ' ' +
-                      std::string(body.client_software_version.substr(0, longest_software));
-    return make_ready_future<answer>(std::move(result));
+    if (!body.client_software_name.empty()) {
+        const auto cut = [](std::string_view said) { return said.substr(0, longest_software); };
+        asked.from.software =
+            fmt::format("{} {}", cut(body.client_software_name), cut(body.client_software_version));
+    }
+    return make_ready_future<answer>(
+        answer{protocol::response_frame(response, version, asked.header.correlation_id)});
 }
 
 // There are no groups yet. librdkafka's lz4 wants this API advertised; who asks is told in a word

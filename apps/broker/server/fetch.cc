@@ -2,7 +2,6 @@
 #include <broker/protocol/fetch.hh>
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include <broker/server/broker.hh>
@@ -21,10 +20,11 @@ using protocol::error_code;
 using protocol::fetch_request;
 using protocol::fetch_response;
 
-// What an entry takes, at most, for each of its bytes in the request: decoded, listed and answered.
-constexpr std::size_t bytes_per_byte = 32;
-// For memory, of a client that would wait less.
-constexpr duration least_patience = std::chrono::milliseconds(100);
+// What an entry takes until it is answered, beside its records: decoded, listed, with its ticket
+// while it waits, and in the answer.
+constexpr std::size_t bytes_per_entry = 640;
+// It waits for room for so much, or for one batch: who waits for little holds nobody up.
+constexpr std::size_t waits_for_bytes = std::size_t{64} << 10;
 
 /// One fetch: looks what there is, waits while that is too little, plans how much of it may be
 /// read, has memory for exactly that, and reads.
@@ -41,13 +41,13 @@ class fetch_work {
     future<> take_turn();
     future<> look();
     bool enough() const;
-    future<> wait_for_more(instant deadline);
+    future<bool> wait_for_more(instant deadline);
     std::size_t plan(std::size_t limit);
     future<bool> take_memory(instant deadline);
     future<> read();
     bool first_was_too_large() const;
     void give_back();
-    answer finish();
+    future<answer> finish();
 
     broker& _here;
     request& _asked;
@@ -68,7 +68,7 @@ std::size_t fetch_work::limit() const noexcept {
 // Its turn among the connection's: what earlier ones hold has been sent.
 future<> fetch_work::take_turn() {
     try {
-        _turn = co_await _asked.fetches.acquire(1, _asked.ended);
+        _turn = co_await _asked.from.fetches.acquire(1, _asked.from.ended);
     } catch (const error&) {
         // The connection ends: it gets no records any more.
     }
@@ -82,23 +82,16 @@ future<> fetch_work::list_entries() {
     }
     _entries.reserve(count);
     _by_shard.resize(this_host().shard_count());
-    std::map<std::pair<std::string_view, std::int32_t>, std::uint32_t> known;
-    for (const auto& topic : _body.topics) {
-        for (const auto& wanted : topic.partitions) {
-            const auto number = static_cast<std::uint32_t>(_entries.size());
-            const auto [at, added] =
-                count == 1 ? std::pair(known.end(), true)
-                           : known.try_emplace({topic.name, wanted.partition_index}, number);
-            if (!added) {
-                _entries[at->second].wanted = &wanted;
-                continue;
-            }
-            _entries.push_back({topic.name, &wanted});
-            _by_shard[owner_of(topic.name, wanted.partition_index, this_host().shard_count())]
-                .push_back(number);
-            co_await maybe_yield();
-        }
-    }
+    co_await each_once(
+        _body.topics,
+        [this](std::string_view topic, const auto& wanted) {
+            _by_shard[owner_of(topic, wanted.partition_index, this_host().shard_count())].push_back(
+                static_cast<std::uint32_t>(_entries.size()));
+            _entries.push_back({topic, &wanted});
+        },
+        [this](std::uint32_t number, const auto& wanted) { _entries[number].wanted = &wanted; });
+    // What was charged before anything was known may have been more.
+    _own.give_back(_own.count() - std::min(_own.count(), _entries.size() * bytes_per_entry));
 }
 
 future<> fetch_work::look() {
@@ -138,11 +131,17 @@ bool fetch_work::enough() const {
     return !waits || sum >= std::min(least, limit());
 }
 
-future<> fetch_work::wait_for_more(instant deadline) {
+// returns  whether it may wait once more
+future<bool> fetch_work::wait_for_more(instant deadline) {
     _here.count_fetch_wait();
+    const bool pressed = _here.answers().waiting() > 0;
+    if (pressed) {
+        deadline = std::min(deadline, this_shard().now() + least_patience);
+    }
     const fetch_ticket ticket = _here.progress().open_ticket();
     // The wait begins before the tickets are left: no call can come too early.
-    future<> called = _here.progress().wait(ticket, deadline, _asked.ended);
+    future<bool> called =
+        futurize([&] { return _here.progress().wait(ticket, deadline, _asked.from.ended); });
     std::exception_ptr failure;
     try {
         co_await on_shards_of(
@@ -155,7 +154,7 @@ future<> fetch_work::wait_for_more(instant deadline) {
         failure = std::current_exception();
         _here.progress().called(ticket.number);
     }
-    co_await std::move(called);
+    co_await settled(called);
     co_await on_shards_of(
         _here, _by_shard,
         [this, ticket](broker& owner, entry_numbers which) {
@@ -165,6 +164,7 @@ future<> fetch_work::wait_for_more(instant deadline) {
     if (failure) {
         std::rethrow_exception(failure);
     }
+    co_return called.take() && !pressed;
 }
 
 // How much of each is read: in the order of the request, until the limit is reached. The first that
@@ -193,23 +193,24 @@ std::size_t fetch_work::plan(std::size_t limit) {
 
 // Memory for what is planned, until it is sent. First of what the connection may hold, so that one
 // who reads slowly waits for himself. If many such hold all that there is, one that holds nothing
-// gets a part of what is kept for such; others wait a while, and then get an answer without
-// records. returns  whether there is something to read, and memory for it
+// gets a part of what is kept for such; others wait a while, for little, and then get an answer
+// without records.
+// returns  whether there is something to read, and memory for it
 future<bool> fetch_work::take_memory(instant deadline) {
     std::size_t planned = _turn ? plan(limit()) : 0;
     if (planned == 0) {
         co_return false;
     }
     planned = std::min(planned, _here.answer_share());
-    const bool holds_nothing = _asked.answers.available() == _here.answer_share();
+    const bool holds_nothing = _asked.from.answers.available() == _here.answer_share();
     abort_source late;
-    const abort_callback on_end(_asked.ended, [&late](const auto&) { late.request(); });
+    const abort_callback on_end(_asked.from.ended, [&late](const auto&) { late.request(); });
     late.abort_at(std::max(deadline, this_shard().now() + least_patience));
     try {
-        _share = _asked.answers.try_acquire(planned);
+        _share = _asked.from.answers.try_acquire(planned);
         if (!_share) {
             _here.count_share_wait();
-            _share = co_await _asked.answers.acquire(planned, late);
+            _share = co_await _asked.from.answers.acquire(planned, late);
         }
         _memory = _here.answers().try_take(planned);
         if (!_memory && holds_nothing) {
@@ -223,7 +224,8 @@ future<bool> fetch_work::take_memory(instant deadline) {
             }
         }
         if (!_memory) {
-            _memory = co_await _here.answers().take(planned, late);
+            planned = plan(std::min(planned, waits_for_bytes));
+            _memory = co_await _here.wait_for_memory(planned, late);
         }
     } catch (const error&) {
         co_return false;  // later, then: the client asks again
@@ -271,7 +273,7 @@ void fetch_work::give_back() {
 
 future<answer> fetch_work::run() {
     co_await take_turn();
-    _own = co_await _here.admit(_asked, _asked.frame.bytes().size() * bytes_per_byte);
+    _own = co_await _here.admit(_asked, request_bytes(_asked));
     _body = decode_body<fetch_request>(_asked);
     if (_body.session_epoch > 0) {
         co_return refuse(error_code::fetch_session_id_not_found);  // none was ever given
@@ -284,12 +286,13 @@ future<answer> fetch_work::run() {
         for (fetch_entry& each : _entries) {
             each.error = error_code::not_leader_or_follower;
         }
-        co_return finish();
+        co_return co_await finish();
     }
     co_await look();
-    while (!enough() && this_shard().now() < deadline && !_asked.ended.requested() &&
-           !_here.progress().ended()) {
-        co_await wait_for_more(deadline);
+    bool may_wait = true;
+    while (may_wait && !enough() && this_shard().now() < deadline &&
+           !_asked.from.ended.requested() && !_here.progress().ended()) {
+        may_wait = co_await wait_for_more(deadline);
         co_await look();
     }
     // Once more if the first batch, whose size only reading told, is larger than what was planned.
@@ -300,7 +303,7 @@ future<answer> fetch_work::run() {
         }
         give_back();
     }
-    co_return finish();
+    co_return co_await finish();
 }
 
 answer fetch_work::refuse(error_code why) const {
@@ -309,13 +312,11 @@ answer fetch_work::refuse(error_code why) const {
     return make_answer(_asked, response);
 }
 
-answer fetch_work::finish() {
+future<answer> fetch_work::finish() {
     fetch_response response;
     for (const fetch_entry& each : _entries) {
-        if (response.topics.empty() || response.topics.back().name != each.topic) {
-            response.topics.emplace_back().name = each.topic;
-        }
-        auto& to = response.topics.back().partitions.emplace_back();
+        auto& to = partitions_in(response.topics, each.topic).emplace_back();
+        co_await maybe_yield();
         to.partition_index = each.wanted->partition_index;
         to.error = each.error;
         if (each.error != error_code::none) {
@@ -335,9 +336,8 @@ answer fetch_work::finish() {
             }
         }
     }
-    answer result = make_answer(_asked, response);
+    answer result = make_answer(_asked, response, std::move(_own));
     result.turn = std::move(_turn);
-    result.own = std::move(_own);
     result.share = std::move(_share);
     result.memory = std::move(_memory);
     for (fetch_entry& each : _entries) {
@@ -345,12 +345,12 @@ answer fetch_work::finish() {
             result.kept.push_back(std::move(kept.owner));
         }
     }
-    return result;
+    co_return result;
 }
 
 }  // namespace
 
-// next: look_at_all() and read_all() above, on the shards of its partitions
+// next: fetch_parts.cc look_at_all() and read_all(), on the shards of its partitions
 future<answer> fetch(broker& here, request& asked) {
     probe("fetch");
     fetch_work work(here, asked);

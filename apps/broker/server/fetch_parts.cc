@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/server/fetch_parts.hh>
 
-#include <string>
 #include <utility>
 
 #include <broker/server/broker.hh>
@@ -104,7 +103,7 @@ future<std::vector<numbered<bool>>> watch_all(broker& owner,
             grown.push_back({number, true});
             break;
         }
-        owner.progress().leave_ticket({std::string(of.topic), of.wanted->partition_index}, ticket);
+        owner.progress().leave_ticket(of.topic, of.wanted->partition_index, ticket);
         co_await maybe_yield();
     }
     co_return grown;
@@ -115,7 +114,7 @@ future<std::vector<numbered<bool>>> unwatch_all(broker& owner,
                                                 entry_numbers which, fetch_ticket ticket) {
     for (const std::uint32_t number : which) {
         const fetch_entry& of = entries[number];
-        owner.progress().take_ticket({std::string(of.topic), of.wanted->partition_index}, ticket);
+        owner.progress().take_ticket(of.topic, of.wanted->partition_index, ticket);
         co_await maybe_yield();
     }
     co_return std::vector<numbered<bool>>();

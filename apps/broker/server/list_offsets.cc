@@ -2,7 +2,6 @@
 #include <broker/protocol/list_offsets.hh>
 
 #include <algorithm>
-#include <map>
 #include <utility>
 #include <vector>
 
@@ -20,9 +19,6 @@ namespace {
 using protocol::error_code;
 using protocol::list_offsets_request;
 using part = protocol::list_offsets_response::partition;
-
-// What an entry takes, at most, for each of its bytes in the request: decoded, listed and answered.
-constexpr std::size_t bytes_per_byte = 32;
 
 /// One partition of a request.
 struct entry {
@@ -81,14 +77,14 @@ struct look_up_turn {
 
 // Waited for here, not where the partitions are: a call that waits on another shard keeps others
 // from getting there. A connection stands in the shard's line once, however much it asks.
-// fails    with the reason of `asked.ended`
+// fails    with the reason of `asked.from.ended`
 future<look_up_turn> take_turn(broker& here, request& asked, const std::vector<entry>& entries) {
     look_up_turn turn;
     const bool by_time = std::any_of(entries.begin(), entries.end(),
                                      [](const entry& each) { return each.wanted->timestamp >= 0; });
     if (by_time) {
-        turn.connection = co_await asked.look_ups.acquire(1, asked.ended);
-        turn.shard = co_await here.look_ups().acquire(1, asked.ended);
+        turn.connection = co_await asked.from.look_ups.acquire(1, asked.from.ended);
+        turn.shard = co_await here.look_ups().acquire(1, asked.from.ended);
     }
     co_return turn;
 }
@@ -97,21 +93,15 @@ future<look_up_turn> take_turn(broker& here, request& asked, const std::vector<e
 future<std::vector<entry>> list_entries(const list_offsets_request& body,
                                         entries_by_shard& by_shard) {
     std::vector<entry> entries;
-    std::map<std::pair<std::string_view, std::int32_t>, std::uint32_t> known;
+    co_await each_once(
+        body.topics,
+        [&entries](std::string_view topic, const auto& wanted) {
+            entries.push_back({topic, &wanted, {wanted.partition_index}});
+        },
+        [&entries](std::uint32_t number, const auto&) {
+            entries[number].found.error = error_code::invalid_request;
+        });
     by_shard.resize(this_host().shard_count());
-    for (const auto& topic : body.topics) {
-        for (const auto& wanted : topic.partitions) {
-            const std::int32_t index = wanted.partition_index;
-            const auto number = static_cast<std::uint32_t>(entries.size());
-            const auto [at, added] = known.try_emplace({topic.name, index}, number);
-            if (!added) {
-                entries[at->second].found.error = error_code::invalid_request;
-                continue;
-            }
-            entries.push_back({topic.name, &wanted, {index}});
-            co_await maybe_yield();
-        }
-    }
     for (std::uint32_t number = 0; number < entries.size(); ++number) {
         entry& of = entries[number];
         if (body.replica_id >= 0) {
@@ -129,7 +119,7 @@ future<std::vector<entry>> list_entries(const list_offsets_request& body,
 
 // next: look_up() above, on the shard of each partition
 future<answer> list_offsets(broker& here, request& asked) {
-    semaphore_units own = co_await here.admit(asked, asked.frame.bytes().size() * bytes_per_byte);
+    semaphore_units own = co_await here.admit(asked, request_bytes(asked));
     const auto body = decode_body<list_offsets_request>(asked);
     entries_by_shard by_shard;
     std::vector<entry> entries = co_await list_entries(body, by_shard);
@@ -143,15 +133,10 @@ future<answer> list_offsets(broker& here, request& asked) {
     turn = {};
     protocol::list_offsets_response response;
     for (const entry& each : entries) {
-        if (response.topics.empty() || response.topics.back().name != each.topic) {
-            response.topics.emplace_back().name = each.topic;
-        }
-        response.topics.back().partitions.push_back(each.found);
+        partitions_in(response.topics, each.topic).push_back(each.found);
         co_await maybe_yield();
     }
-    answer result = make_answer(asked, response);
-    result.own = std::move(own);
-    co_return result;
+    co_return make_answer(asked, response, std::move(own));
 }
 
 }  // namespace weir::broker

@@ -19,8 +19,7 @@ using protocol::error_code;
 using protocol::metadata_request;
 using protocol::metadata_response;
 
-// What the answer takes of memory until it is sent: for a name in the request, and for a partition.
-constexpr std::size_t bytes_per_byte = 32;
+// What a partition takes of memory until the answer is sent.
 constexpr std::size_t bytes_per_partition = 320;
 
 struct described {
@@ -48,7 +47,7 @@ future<std::vector<described>> find_topics(broker& here, const request& asked,
         std::optional<std::int32_t> partitions = here.topics().find(topic.name);
         error_code failure = error_code::unknown_topic_or_partition;
         const bool may_make = here.options().create_topics && wanted.allow_auto_topic_creation &&
-                              !asked.ended.requested();
+                              !asked.from.ended.requested();
         if (!partitions && may_make) {
             failure = co_await here.create_topic(std::string(topic.name));
             partitions = here.topics().find(topic.name);
@@ -61,16 +60,17 @@ future<std::vector<described>> find_topics(broker& here, const request& asked,
 
 }  // namespace
 
-future<answer> metadata(broker& here, request& asked) {
-    semaphore_units own = co_await here.admit(asked, asked.frame.bytes().size() * bytes_per_byte);
-    const auto wanted = decode_body<metadata_request>(asked);
-    const std::vector<described> topics = co_await find_topics(here, asked, wanted);
+namespace {
+
+std::size_t bytes_of_partitions(const std::vector<described>& topics) {
     std::size_t partitions = 0;
     for (const described& each : topics) {
         partitions += static_cast<std::size_t>(each.partitions);
     }
-    semaphore_units more = co_await here.admit(asked, partitions * bytes_per_partition);
+    return partitions * bytes_per_partition;
+}
 
+future<metadata_response> describe(broker& here, const std::vector<described>& topics) {
     metadata_response response;
     const std::int32_t self = here.options().node_id;
     response.brokers.push_back(
@@ -87,10 +87,36 @@ future<answer> metadata(broker& here, request& asked) {
             co_await maybe_yield();
         }
     }
-    answer result = make_answer(asked, response);
-    result.own = std::move(own);
-    result.memory = std::move(more);
-    co_return result;
+    co_return response;
+}
+
+}  // namespace
+
+// What the answer takes is known when the topics are. If that can't be had at once, what the
+// request holds goes back, and it waits for all of it together: nobody who waits for this memory
+// holds a part of it.
+future<answer> metadata(broker& here, request& asked) {
+    const std::size_t least = request_bytes(asked);
+    const protocol::reader unread = asked.body;
+    for (std::size_t wanted = least;;) {
+        semaphore_units own = co_await here.admit(asked, wanted);
+        asked.body = unread;
+        const auto body = decode_body<metadata_request>(asked);
+        const std::vector<described> topics = co_await find_topics(here, asked, body);
+        const std::size_t needed = least + bytes_of_partitions(topics);
+        semaphore_units more;
+        if (needed > wanted) {
+            more = here.try_admit(asked, needed - wanted);
+            if (!more) {
+                wanted = needed;
+                continue;
+            }
+        }
+        const metadata_response response = co_await describe(here, topics);
+        answer result = make_answer(asked, response, std::move(own));
+        result.memory = std::move(more);
+        co_return result;
+    }
 }
 
 }  // namespace weir::broker

@@ -69,6 +69,8 @@ class produce_work {
   private:
     future<> send_all();
     error_code refusal() const;
+    future<part> send(std::string_view topic, const produce_request::partition& wanted,
+                      error_code fault);
     future<error_code> check(const produce_request::partition& wanted);
     future<protocol::record_check> look_at(const protocol::batch_view& batch);
     answer finish();
@@ -104,25 +106,36 @@ future<> produce_work::send_all() {
                 fault = error_code::unknown_topic_or_partition;
             }
             if (fault == error_code::none) {
-                fault = co_await check(wanted);
+                auto checked = futurize([&] { return check(wanted); });
+                co_await settled(checked);
+                fault = checked.failed() ? _here.code_of(checked.take_failure()) : checked.take();
             }
-            if (fault != error_code::none) {
-                _parts.push_back(make_ready_future<part>(part{wanted.index, fault}));
-                continue;
-            }
-            _parts.push_back(
-                route(_here, topic.name, wanted.index,
-                      [name = topic.name, index = wanted.index, records = bytes_of(wanted)](
-                          broker& owner) { return append(owner, name, index, records); }));
+            _parts.push_back(futurize([&] { return send(topic.name, wanted, fault); }));
             co_await maybe_yield();
         }
     }
 }
 
-// What is wrong with the header first, then with the records, which are opened if need be.
+// Whatever goes wrong with one partition is told of that one; the others have their own answers.
+future<part> produce_work::send(std::string_view topic, const produce_request::partition& wanted,
+                                error_code fault) {
+    if (fault != error_code::none) {
+        return make_ready_future<part>(part{wanted.index, fault});
+    }
+    return route(_here, topic, wanted.index,
+                 [topic, index = wanted.index, records = bytes_of(wanted)](broker& owner) {
+                     return append(owner, topic, index, records);
+                 });
+}
+
+// How large it is, then what is wrong with the header, then with the records, which are opened if
+// need be: the cheapest comes first.
 future<error_code> produce_work::check(const produce_request::partition& wanted) {
     const auto payload = wanted.records ? wanted.records->bytes : protocol::byte_view{};
-    protocol::batch_fault fault = protocol::check_produced(payload, _asked.header.version);
+    protocol::batch_fault fault{error_code::message_too_large, "above max-batch-bytes"};
+    if (payload.size() <= _here.options().storage.log.max_batch_bytes) {
+        fault = protocol::check_produced(payload, _asked.header.version);
+    }
     if (fault.ok()) {
         const protocol::batch_view batch(payload);
         const protocol::record_check found = co_await look_at(batch);
@@ -135,7 +148,7 @@ future<error_code> produce_work::check(const produce_request::partition& wanted)
         }
     }
     if (!fault.ok()) {
-        _here.count_bad_batch(fault.reason);
+        _here.count_bad_batch(_asked, fault.reason);
     }
     co_return fault.code;
 }
@@ -160,7 +173,7 @@ future<answer> produce_work::run() {
     std::exception_ptr failure;
     {
         // While a batch is looked at elsewhere, those of later requests wait behind it.
-        const semaphore_units turn = co_await _asked.produces.acquire();
+        const semaphore_units turn = co_await _asked.from.produces.acquire();
         _body = decode_body<produce_request>(_asked);
         try {
             co_await send_all();
@@ -197,8 +210,7 @@ answer produce_work::finish() {
             failed = failed || to.partitions.back().error != error_code::none;
         }
     }
-    answer result = make_answer(_asked, response);
-    result.own = std::move(_own);
+    answer result = make_answer(_asked, response, std::move(_own));
     if (_body.acks == 0) {
         // No answer was asked for; a failure can only be told by closing.
         result.silent = true;

@@ -10,7 +10,9 @@ namespace weir::broker {
 
 /// Ends a wait, whichever of its reasons comes first.
 struct progress_board::waiter final : timer {
+    const instant began = this_shard().now();
     promise<> over;
+    bool hurried = false;
     void end() noexcept {
         if (over.open()) {
             over.set_value();
@@ -21,7 +23,7 @@ struct progress_board::waiter final : timer {
     void fire() noexcept override { end(); }
 };
 
-future<> progress_board::wait(fetch_ticket ticket, instant deadline, abort_source& ended) {
+future<bool> progress_board::wait(fetch_ticket ticket, instant deadline, abort_source& ended) {
     waiter own;
     future<> over = own.over.get_future();
     own.arm(deadline);
@@ -34,12 +36,23 @@ future<> progress_board::wait(fetch_ticket ticket, instant deadline, abort_sourc
         co_await std::move(over);
     }
     _waiters.erase(ticket.number);
+    co_return !own.hurried;
 }
 
 void progress_board::called(std::uint64_t number) noexcept {
     // A fetch that ended in the meantime is not there any more.
     if (const auto found = _waiters.find(number); found != _waiters.end()) {
         found->second->end();
+    }
+}
+
+void progress_board::hurry(duration patience) noexcept {
+    for (const auto& [number, each] : _waiters) {
+        const instant due = each->began + patience;
+        if (each->armed() && each->due() > due) {
+            each->hurried = true;
+            each->arm(due);
+        }
     }
 }
 
@@ -50,8 +63,21 @@ void progress_board::end_waits() noexcept {
     }
 }
 
-void progress_board::take_ticket(const topic_partition& at, fetch_ticket ticket) noexcept {
-    if (const auto found = _tickets.find(at); found != _tickets.end()) {
+void progress_board::leave_ticket(std::string_view topic, std::int32_t partition,
+                                  fetch_ticket ticket) {
+    auto at = _tickets.find(by_name::key(topic, partition));
+    if (at == _tickets.end()) {
+        std::vector<fetch_ticket> first{ticket};
+        _tickets.try_emplace({std::string(topic), partition}, std::move(first));
+    } else {
+        at->second.push_back(ticket);
+    }
+}
+
+void progress_board::take_ticket(std::string_view topic, std::int32_t partition,
+                                 fetch_ticket ticket) noexcept {
+    const auto found = _tickets.find(by_name::key(topic, partition));
+    if (found != _tickets.end()) {
         std::erase(found->second, ticket);
         if (found->second.empty()) {
             _tickets.erase(found);
@@ -59,7 +85,7 @@ void progress_board::take_ticket(const topic_partition& at, fetch_ticket ticket)
     }
 }
 
-std::vector<fetch_ticket> progress_board::grown(const topic_partition& at) {
+std::vector<fetch_ticket> progress_board::grown(const topic_partition& at) noexcept {
     const auto found = _tickets.find(at);
     if (found == _tickets.end()) {
         return {};

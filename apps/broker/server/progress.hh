@@ -3,7 +3,9 @@
 
 #include <cstdint>
 #include <map>
+#include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include <broker/storage/names.hh>
@@ -32,29 +34,44 @@ class progress_board {
     // Where the fetch waits.
 
     fetch_ticket open_ticket() noexcept { return {this_shard().id(), ++_last_number}; }
-    /// Ready when a partition called the ticket, at `deadline`, or when `ended` is requested.
-    future<> wait(fetch_ticket ticket, instant deadline, abort_source& ended);
+    /// Ready when a partition called the ticket, at `deadline`, when `ended` is requested, and by
+    /// hurry().
+    /// returns  whether it may go on waiting, if it knows of a reason to
+    future<bool> wait(fetch_ticket ticket, instant deadline, abort_source& ended);
     void called(std::uint64_t number) noexcept;
+    /// Ends the waits that there are when they have lasted so long: somebody needs what they hold.
+    void hurry(duration patience) noexcept;
     /// Ends every wait, for good: the broker stops.
     void end_waits() noexcept;
     bool ended() const noexcept { return _ended; }
 
     // Where the partition is.
 
-    void leave_ticket(const topic_partition& at, fetch_ticket ticket) {
-        _tickets[at].push_back(ticket);
-    }
-    void take_ticket(const topic_partition& at, fetch_ticket ticket) noexcept;
+    void leave_ticket(std::string_view topic, std::int32_t partition, fetch_ticket ticket);
+    void take_ticket(std::string_view topic, std::int32_t partition, fetch_ticket ticket) noexcept;
     /// returns  the tickets left at a partition, which are gone from it then
-    std::vector<fetch_ticket> grown(const topic_partition& at);
-    bool watched(const topic_partition& at) const { return _tickets.contains(at); }
+    std::vector<fetch_ticket> grown(const topic_partition& at) noexcept;
 
   private:
+    /// So that a partition is found by the name in a request, without a copy of it.
+    struct by_name {
+        using is_transparent = void;
+        using key = std::pair<std::string_view, std::int32_t>;
+
+        static key of(const topic_partition& which) noexcept {
+            return {which.topic, which.partition};
+        }
+        static key of(const key& which) noexcept { return which; }
+        template <typename Left, typename Right>
+        bool operator()(const Left& left, const Right& right) const noexcept {
+            return of(left) < of(right);
+        }
+    };
     struct waiter;
     std::uint64_t _last_number = 0;
     bool _ended = false;
     std::unordered_map<std::uint64_t, waiter*> _waiters;  // by the ticket's number
-    std::map<topic_partition, std::vector<fetch_ticket>> _tickets;
+    std::map<topic_partition, std::vector<fetch_ticket>, by_name> _tickets;
 };
 
 }  // namespace weir::broker
