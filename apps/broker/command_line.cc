@@ -148,7 +148,8 @@ void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts
         ->capture_default_str()
         ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 50));
     limits.add_option("--partitions-max", broker.partitions_max, "Partitions of all topics")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->check(CLI::Range(std::int64_t{1}, listed_partitions_max));
 }
 
 void add_storage_limits(CLI::Option_group& limits, broker_options& broker, texts& text) {

@@ -5,10 +5,12 @@
 lives, serves others, and starts again on what it kept."""
 import gzip
 import pathlib
+import re
 import socket
 import struct
 import sys
 import time
+import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import broker as support  # noqa: E402
@@ -26,6 +28,7 @@ UNKNOWN_LEADER_EPOCH = 75
 NOT_LEADER = 6
 MESSAGE_TOO_LARGE = 10
 INVALID_TIMESTAMP = 32
+POLICY_VIOLATION = 44
 INVALID_RECORD = 87
 CODECS = range(1, 5)
 
@@ -334,6 +337,41 @@ def test_extremes():
     support.walk_all(BROKER, "beside")
 
 
+def test_page():
+    """a page tells how long the requests of each API took, and the log whose batch was refused,
+    whatever he calls himself"""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        admin = free.getsockname()
+    with support.Broker("--shards", "1", "--partitions-max", 8,
+                        "--admin", f"{admin[0]}:{admin[1]}") as broker:
+        with broker.client() as client:
+            said = b"so\nft"
+            whole = struct.pack(">hhih", 18, 3, 7, 4) + b"ho\"t" + b"\0"
+            whole += bytes([len(said) + 1]) + said + b"\2" + b"1" + b"\0"
+            client.send_bytes(struct.pack(">i", len(whole)) + whole)
+            client.receive_frame()
+            create(client, "page")
+            for codec in CODECS:
+                assert produce(client, batch(b"x" * 20, 1, codec), "page")[0] == INVALID_RECORD
+            large = b"x" * (2 << 20)
+            assert produce(client, batch(large, 1), "page")[0] == MESSAGE_TOO_LARGE
+            create(client, "second")
+            answer = client.ask(MetadataRequest[4](["third"], True))
+            assert answer.topics[0][0] == POLICY_VIOLATION, answer
+        with urllib.request.urlopen(f"http://{admin[0]}:{admin[1]}/metrics", timeout=60) as page:
+            told = page.read().decode()
+        taken = {found[1]: int(found[2]) for found in re.finditer(
+            r'weir_broker_request_seconds_count{shard="0",api="(\w+)"} (\d+)', told)}
+        assert taken.keys() == {"Produce", "Fetch", "ListOffsets", "Metadata", "FindCoordinator",
+                                "ApiVersions"}, taken
+        assert taken["Produce"] == 5 and taken["ApiVersions"] == 1, taken
+        assert re.search(r'weir_broker_partitions_limit{shard="0"} 8\b', told)
+        assert re.search(r'weir_broker_topics_refused_total{shard="0"} 1\b', told)
+        line = broker.lines("batch refused")[-1]
+        assert "api=Produce" in line and "client=weir-test" in line, line
+        assert "software=\"so\\nft 1\"" in line and "max-batch-bytes" in line, line
+
+
 def test_start():
     """what clients could not connect to, and budgets that the memory can't hold, are refused at the
     start, with what to write instead"""
@@ -344,8 +382,15 @@ def test_start():
     for address in (":9092", "host:0", "host:", "[::1", "[::1]9092", "host:99999"):
         told = support.Broker("--advertise", address).refusal(status=None)
         assert "want host or host:port" in told, told
-    told = support.Broker("--answer-bytes", 1 << 50).refusal()
-    assert "answer-bytes" in told and "MiB" in told, told
+    for option in ("--answer-bytes", "--request-bytes", "--opened-bytes-max", "--recent-bytes"):
+        for large in (1 << 50, (1 << 64) - 1, 1 << 63):
+            told = support.Broker(option, large).refusal()
+            assert option[2:] in told and "MiB" in told, told
+    for most in (0, -1, 1_000_001, 1 << 40):
+        told = support.Broker("--partitions-max", most).refusal(status=None)
+        assert "--partitions-max" in told, told
+    told = support.Broker("--partitions-max", 3).refusal()
+    assert "more than partitions-max" in told, told
     with support.Broker("--max-batch-bytes", 5 << 20) as broker, broker.client() as client:
         create(client, "large")
         large = support.batch([b"x" * (4 << 20)])

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <new>
+#include <ranges>
 #include <utility>
 
 #include <broker/server/connection.hh>
@@ -11,6 +12,7 @@
 #include <weir/core/call.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
+#include <weir/core/loop.hh>
 
 namespace weir::broker {
 
@@ -20,6 +22,9 @@ namespace {
 
 // Topics that only a broker may make: a client's request for one must not make it by accident.
 constexpr std::string_view reserved_prefix = "__";
+
+// Partitions of a new topic that come into being together: each needs syncs of its own.
+constexpr std::size_t creations_at_once = 16;
 
 }  // namespace
 
@@ -57,13 +62,13 @@ future<> broker::open(std::vector<topic_entry> topics) {
 // All directories, then the list of what must be there, then the catalogs: what anybody is told
 // of is listed, and what is listed was there.
 future<> broker::make_topic(std::string topic, std::int32_t partitions) {
-    for (std::int32_t index = 0; index < partitions; ++index) {
-        const topic_partition made{topic, index};
-        const shard_id owner = owner_of(topic, index, this_host().shard_count());
-        co_await on(owner, [all = _all, made] {
-            return all->local()._store->create(made).then([](auto*) {});
+    co_await max_concurrent_for_each(
+        std::views::iota(0, partitions), creations_at_once, [this, &topic](std::int32_t index) {
+            const shard_id owner = owner_of(topic, index, this_host().shard_count());
+            return on(owner, [all = _all, made = topic_partition{topic, index}] {
+                return all->local()._store->create(made).then([](auto*) {});
+            });
         });
-    }
     // It is listed already where only a catalog was not reached the last time.
     const auto listed =
         std::ranges::find_if(_topics, [&](const topic_entry& each) { return each.name == topic; });
@@ -179,8 +184,10 @@ future<error_code> broker::create_topic_here(std::string name) {
         co_return error_code::none;
     }
     const std::int32_t partitions = _options.default_partitions;
-    if (_catalog.partitions() + partitions >
-        std::min<std::int64_t>(_options.partitions_max, listed_partitions_max)) {
+    if (_catalog.partitions() + partitions > _options.partitions_max) {
+        ++_counters.topics_refused;
+        _log.write(this_shard().log_context(), log_level::warning,
+                   "topic refused: partitions-max would be exceeded", {{"topic", name}});
         co_return error_code::policy_violation;
     }
     try {
@@ -243,6 +250,15 @@ void broker::tell_of(const client& who, const request* asked, const char* messag
                 {"detail", cut(detail)}});
 }
 
+// All series of a scrape are read in one turn: the logs are summed up once for them.
+const log_metrics& broker::sum_of_logs() const {
+    if (_store && _log_sum_turn != this_shard().counters().turns) {
+        _log_sum_turn = this_shard().counters().turns;
+        _log_sum = _store->metrics();
+    }
+    return _log_sum;
+}
+
 void broker::register_metrics() {
     const auto count = [this](const char* name, const char* help, const std::uint64_t& field) {
         _metrics.push_back(this_shard().metrics().counter({name, help}, &field));
@@ -267,16 +283,24 @@ void broker::register_metrics() {
           "Fetches that waited until their connection had taken earlier answers.",
           _counters.share_waits);
     count("weir_broker_topics_created_total", "Topics created.", _counters.topics_created);
+    count("weir_broker_topics_refused_total", "Topics that partitions-max left no room for.",
+          _counters.topics_refused);
+    count("weir_broker_lost_calls_total",
+          "Fetches that were not told of news, for want of memory: they waited on.",
+          _counters.lost_calls);
+    if (this_shard().id() == 0) {
+        gauge("weir_broker_partitions_limit", "Partitions that there may be, of all shards.",
+              [this] { return static_cast<double>(_options.partitions_max); });
+    }
+    _times.register_metrics(_metrics);
     gauge("weir_broker_connections", "Open connections of clients.",
           [this] { return _server ? static_cast<double>(_server->open_connections()) : 0.0; });
     const auto of_logs = [&gauge, this](const char* name, const char* help,
                                         std::uint64_t log_metrics::* field) {
-        gauge(name, help, [this, field] {
-            return _store ? static_cast<double>(_store->metrics().*field) : 0.0;
-        });
+        gauge(name, help, [this, field] { return static_cast<double>(sum_of_logs().*field); });
     };
     gauge("weir_broker_partitions", "Partitions of this shard.",
-          [this] { return _store ? static_cast<double>(_store->partitions().size()) : 0.0; });
+          [this] { return _store ? static_cast<double>(_store->ready()) : 0.0; });
     gauge("weir_broker_logs_opening", "Partitions that are not served yet.",
           [this] { return _store ? static_cast<double>(_store->opening()) : 0.0; });
     gauge("weir_broker_logs_quarantined",

@@ -18,6 +18,7 @@
 #include <broker/server/errand.hh>
 #include <broker/server/options.hh>
 #include <broker/server/progress.hh>
+#include <broker/server/request_times.hh>
 #include <broker/storage/log.hh>
 #include <broker/storage/store.hh>
 #include <broker/storage/topics_file.hh>
@@ -42,7 +43,8 @@ struct broker_counters {
     std::uint64_t fetch_waits = 0;        ///< long polls that had to wait
     std::uint64_t share_waits = 0;  ///< fetches that waited for answers to their own connection
     std::uint64_t topics_created = 0;
-    std::uint64_t lost_calls = 0;  ///< to fetches that wait, for want of memory
+    std::uint64_t topics_refused = 0;  ///< beyond partitions_max
+    std::uint64_t lost_calls = 0;      ///< to fetches that wait, for want of memory
 };
 
 struct client;
@@ -97,7 +99,7 @@ class broker {
     semaphore& openings() noexcept { return _openings; }
     /// Requests of this shard's connections that look up times.
     semaphore& look_ups() noexcept { return _look_ups; }
-    logger& diagnostics() noexcept { return _log; }
+    request_times& times() noexcept { return _times; }
     net::address where() const noexcept { return _server->where(); }
     std::string_view advertised_host() const noexcept { return _advertised_host; }
     std::int32_t advertised_port() const noexcept { return _advertised_port; }
@@ -132,6 +134,7 @@ class broker {
     future<protocol::error_code> create_topic_here(std::string name);
     future<> make_topic(std::string topic, std::int32_t partitions);
     void register_metrics();
+    const log_metrics& sum_of_logs() const;
 
     const broker_options _options;
     sharded<broker>* const _all;
@@ -151,6 +154,9 @@ class broker {
     std::string _advertised_host;
     std::int32_t _advertised_port = 0;
     broker_counters _counters;
+    request_times _times;
+    mutable log_metrics _log_sum;             // as of the turn
+    mutable std::uint64_t _log_sum_turn = 0;  // in which it was asked for
     std::vector<metrics::registration> _metrics;
 };
 

@@ -95,7 +95,9 @@ future<> client_connection::read_requests() {
         // A produce takes its place in the connection's line before anything waits, so that the
         // parts of successive requests reach each partition's shard in the order of the requests.
         probe("dispatch");
-        _pending.push_back({.asked = std::move(asked), .slot = std::move(slot)});  // first of all
+        _pending.push_back({.asked = std::move(asked),
+                            .since = this_shard().now(),
+                            .slot = std::move(slot)});  // first of all
         pending& last = _pending.back();
         last.result = futurize([&] { return dispatch(_broker, *last.asked); });
         if (_more.open()) {
@@ -156,6 +158,7 @@ client_connection::ready_answers client_connection::take_ready() noexcept {
         }
         ++ready.count;
         take_result(each);
+        _broker.times().record(each.asked->header.key, this_shard().now() - each.since);
         ready.close = each.made.close;
         ready.bytes += each.made.silent ? 0 : each.made.frame.size();
     }

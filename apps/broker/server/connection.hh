@@ -31,6 +31,7 @@ class client_connection {
     /// A request from its last byte until its answer is sent.
     struct pending {
         std::unique_ptr<request> asked{};
+        instant since{};  // its last byte was there
         semaphore_units slot{};
         future<answer> result{};
         answer made{};  // what came of it

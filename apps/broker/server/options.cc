@@ -2,6 +2,7 @@
 #include <broker/server/options.hh>
 
 #include <algorithm>
+#include <limits>
 
 #include <fmt/format.h>
 
@@ -31,6 +32,21 @@ std::size_t part_of(std::size_t memory, std::size_t divisor, std::size_t least, 
     return std::clamp(memory / divisor, least, most) / mib * mib;
 }
 
+/// A number that stays at the largest instead of beginning at 0 again.
+struct bounded {
+    std::uint64_t value;
+
+    friend bounded operator+(bounded one, bounded other) noexcept {
+        bounded sum{0};
+        return __builtin_add_overflow(one.value, other.value, &sum.value) ? largest() : sum;
+    }
+    friend bounded operator*(bounded one, bounded other) noexcept {
+        bounded product{0};
+        return __builtin_mul_overflow(one.value, other.value, &product.value) ? largest() : product;
+    }
+    static bounded largest() noexcept { return {std::numeric_limits<std::uint64_t>::max()}; }
+};
+
 bool is_wildcard(const std::string& host) {
     return host.find_first_not_of("0.:[]") == std::string::npos || host == "::ffff:0.0.0.0";
 }
@@ -47,12 +63,12 @@ void broker_options::fit_to_memory(std::uint64_t memory, unsigned shards) {
     answer_bytes_each = std::min(answer_bytes_each, std::max(answer_bytes / 4, 2 * mib));
     server.connections_max =
         std::clamp<std::size_t>(each / connection_bytes, 64, server.connections_max);
-    opened_bytes_max = part_of(each, 4, 4 * mib, opened_bytes_max);
     partitions_max = static_cast<std::int32_t>(
         std::min(usable / 4 / partition_bytes, static_cast<std::size_t>(partitions_max)));
     elements_max = std::clamp<std::size_t>(each / element_bytes, 1'000, elements_max);
     look_ups_at_once = std::clamp<std::size_t>(each / (16 * mib), 1, look_ups_at_once);
     openings_at_once = std::clamp<std::size_t>(each / (16 * mib), 1, openings_at_once);
+    opened_bytes_max = part_of(each, 3 * openings_at_once, 4 * mib, opened_bytes_max);
     storage.recent_bytes = part_of(each, 24, mib, storage.recent_bytes);
     storage.read_ahead_bytes = part_of(each, 24, mib, storage.read_ahead_bytes);
     storage.recoveries_at_once =
@@ -60,10 +76,12 @@ void broker_options::fit_to_memory(std::uint64_t memory, unsigned shards) {
 }
 
 std::uint64_t broker_options::memory_needed(unsigned shards) const noexcept {
-    // Buffers of answers may be twice as large as the records in them.
-    const std::uint64_t each = request_bytes + 2 * std::uint64_t{answer_bytes} +
-                               storage.recent_bytes + storage.read_ahead_bytes;
-    return rest_bytes + each * shards;
+    // Buffers of answers may be twice as large as the records in them; of a batch all that it opens
+    // to may be in memory, as the codec's window or as one block.
+    bounded each = bounded{request_bytes} + bounded{2} * bounded{answer_bytes} +
+                   bounded{openings_at_once} * bounded{opened_bytes_max} +
+                   bounded{storage.recent_bytes} + bounded{storage.read_ahead_bytes};
+    return (bounded{rest_bytes} + each * bounded{shards}).value;
 }
 
 void broker_options::check_memory(std::uint64_t memory, unsigned shards) const {
@@ -73,11 +91,39 @@ void broker_options::check_memory(std::uint64_t memory, unsigned shards) const {
     throw error(
         "start",
         fmt::format("broker ({} shards may take {} MiB: each {} MiB of request-bytes, twice "
-                    "{} MiB of answer-bytes, {} MiB of recent-bytes and {} MiB of "
-                    "read-ahead-bytes; there are {} MiB)",
+                    "{} MiB of answer-bytes, {} times (openings-at-once) {} MiB of "
+                    "opened-bytes-max, {} MiB of recent-bytes and {} MiB of read-ahead-bytes; "
+                    "there are {} MiB)",
                     shards, memory_needed(shards) / mib, request_bytes / mib, answer_bytes / mib,
-                    storage.recent_bytes / mib, storage.read_ahead_bytes / mib, memory / mib),
+                    openings_at_once, opened_bytes_max / mib, storage.recent_bytes / mib,
+                    storage.read_ahead_bytes / mib, memory / mib),
         errc::limit_exceeded);
+}
+
+void broker_options::check() const {
+    const auto refuse = [](const char* what) {
+        throw error("start", std::string("broker (") + what + ')', errc::malformed);
+    };
+    if (large_request_bytes < frames.frame_bytes_max) {
+        refuse("large-request-bytes is less than one frame, frame-bytes-max");
+    }
+    if (request_bytes < mib || request_bytes - mib < large_request_bytes) {
+        refuse("request-bytes leaves less than 1 MiB beside large-request-bytes");
+    }
+    if (storage.log.max_batch_bytes > frames.frame_bytes_max) {
+        refuse("max-batch-bytes is more than one frame, frame-bytes-max");
+    }
+    if (partitions_max < 1 || partitions_max > listed_partitions_max) {
+        refuse("partitions-max is not between 1 and what a data directory may list");
+    }
+    if (default_partitions < 1 || default_partitions > partitions_max) {
+        refuse("partitions of a topic are none, or more than partitions-max");
+    }
+}
+
+std::uint64_t broker_options::waiting_bytes(unsigned shards) const noexcept {
+    return std::max<std::uint64_t>(storage.log.max_waiting_bytes,
+                                   (bounded{request_bytes} * bounded{shards}).value);
 }
 
 void broker_options::check_addresses() const {

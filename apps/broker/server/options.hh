@@ -5,6 +5,7 @@
 #include <string>
 
 #include <broker/storage/store.hh>
+#include <broker/storage/topics_file.hh>
 
 #include <weir/net/address.hh>
 #include <weir/net/frame.hh>
@@ -25,9 +26,10 @@ struct broker_options {
     std::int32_t node_id = 1;
     std::string cluster_id;  ///< what meta.properties of the data directory says
 
-    bool create_topics = true;             ///< a topic that a client asks for comes into being
-    std::int32_t default_partitions = 4;   ///< of such a topic
-    std::int32_t partitions_max = 10'000;  ///< of the whole broker; then no topic is created
+    bool create_topics = true;            ///< a topic that a client asks for comes into being
+    std::int32_t default_partitions = 4;  ///< of such a topic
+    /// Of the whole broker: then no topic is created. It is the one limit of partitions.
+    std::int32_t partitions_max = 10'000;
     /// A start waits so long for all logs before it takes connections; then they come one by one.
     duration open_wait_max = std::chrono::milliseconds(200);
 
@@ -64,6 +66,8 @@ struct broker_options {
     void check_memory(std::uint64_t memory, unsigned shards) const;
     /// fails    errc::malformed if clients would be told an address that nobody can connect to
     void check_addresses() const;
+    /// What may wait in one log: as much as the budgets of requests let in.
+    std::uint64_t waiting_bytes(unsigned shards) const noexcept;
     /// The budget of requests, of a shard.
     net::message_budget_options request_budget() const noexcept;
 };

@@ -91,18 +91,6 @@ future<> start_and_wait(host& on, sharded<broker>& shards, net::admin_server* ad
 
 }  // namespace
 
-void broker_options::check() const {
-    const auto refuse = [](const char* what) {
-        throw error("start", std::string("broker (") + what + ')', errc::malformed);
-    };
-    if (large_request_bytes < frames.frame_bytes_max) {
-        refuse("large-request-bytes is less than one frame, frame-bytes-max");
-    }
-    if (request_bytes < large_request_bytes + 1024 * 1024) {
-        refuse("request-bytes leaves less than 1 MiB beside large-request-bytes");
-    }
-}
-
 net::message_budget_options broker_options::request_budget() const noexcept {
     return {.bytes = request_bytes,
             .finish_bytes = large_request_bytes,
@@ -115,8 +103,9 @@ future<> run_broker(host& on, broker_options options,
     options.check_addresses();
     // The budget of requests holds producers back. A log must not refuse what that let in: a batch
     // that is refused and sent again comes behind those that followed it.
-    options.storage.log.max_waiting_bytes =
-        std::max(options.storage.log.max_waiting_bytes, options.request_bytes * on.shard_count());
+    options.storage.log.max_waiting_bytes = options.waiting_bytes(on.shard_count());
+    // One limit of partitions, the broker's; what is there already is served beyond it.
+    options.storage.max_partitions = listed_partitions_max;
     data_directory data = co_await data_directory::open(options.data_directory, options.node_id);
     options.cluster_id = to_text(data.cluster());
     const file_system_abilities has = co_await probe_file_system(options.data_directory);

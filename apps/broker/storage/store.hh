@@ -68,6 +68,7 @@ class store {
     future<log*> create(topic_partition which);
     /// All that are ready, in order.
     std::vector<topic_partition> partitions() const;
+    std::size_t ready() const noexcept { return _logs.size(); }
     std::size_t opening() const noexcept;
     /// Logs that have a file open to append to.
     std::size_t open_logs() const noexcept;

@@ -203,8 +203,15 @@ future<found_topics> find_topics(std::string directory, std::int32_t partitions_
         }
         co_await maybe_yield();
     }
+    std::int64_t sum = 0;
     for (const auto& [topic, partitions] : by_topic) {
         const std::int32_t count = count_partitions(directory + "/" + topic, partitions);
+        sum += count;
+        if (sum > listed_partitions_max) {
+            throw error("adopt",
+                        directory + " (its names claim more partitions than a start would read)",
+                        errc::limit_exceeded);
+        }
         if (count == 0) {
             for (const auto& each : partitions) {
                 found.strays.push_back(directory_name({topic, each.first}));

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <chrono>
+#include <limits>
 #include <string>
 #include <vector>
 
 #include <broker/server/answer_memory.hh>
 #include <broker/server/options.hh>
+#include <broker/server/request_times.hh>
 #include <doctest/doctest.h>
 
 #include <weir/core/error.hh>
@@ -36,6 +39,9 @@ TEST_SUITE("broker/server/options") {
                 broker_options options;
                 options.fit_to_memory(memory, shards);
                 CHECK(options.memory_needed(shards) <= memory);
+                CHECK(options.memory_needed(shards) >=
+                      shards * options.openings_at_once * options.opened_bytes_max);
+                CHECK(options.opened_bytes_max > options.storage.log.max_batch_bytes);
                 options.check();
                 options.check_memory(memory, shards);
                 // A largest batch can be sent and fetched.
@@ -74,6 +80,57 @@ TEST_SUITE("broker/server/options") {
         const std::string why = refusal([&] { options.check_memory(32 * mib, 2); });
         CHECK(why.find("answer-bytes") != std::string::npos);
         CHECK(why.find("there are 32 MiB") != std::string::npos);
+    }
+
+    TEST_CASE("however large a budget is, the sum of all is not small") {
+        constexpr std::size_t most = std::numeric_limits<std::size_t>::max();
+        const auto refused = [](auto change) {
+            broker_options options;
+            change(options);
+            return options.memory_needed(2) > 1024 * 1024 * mib &&
+                   !refusal([&] { options.check_memory(1024 * mib, 2); }).empty();
+        };
+        for (const std::size_t large : {most, most - 16 * mib, most / 2 + 1}) {
+            CHECK(refused([&](broker_options& of) { of.request_bytes = large; }));
+            CHECK(refused([&](broker_options& of) { of.answer_bytes = large; }));
+            CHECK(refused([&](broker_options& of) { of.opened_bytes_max = large; }));
+            CHECK(refused([&](broker_options& of) { of.storage.recent_bytes = large; }));
+            CHECK(refused([&](broker_options& of) { of.storage.read_ahead_bytes = large; }));
+        }
+        CHECK(refused([](broker_options& of) { of.openings_at_once = 1'000'000; }));
+        broker_options options;
+        options.large_request_bytes = most - 1;
+        options.request_bytes = most / 2;
+        CHECK(refusal([&] { options.check(); }).find("large-request-bytes") != std::string::npos);
+        options.request_bytes = most;
+        CHECK(options.waiting_bytes(2) == most);
+    }
+
+    TEST_CASE("there is one limit of partitions, within what a data directory may list") {
+        const auto why = [](std::int32_t most, std::int32_t of_a_topic) {
+            broker_options options;
+            options.partitions_max = most;
+            options.default_partitions = of_a_topic;
+            return refusal([&] { options.check(); });
+        };
+        CHECK(why(1, 1) == "");
+        CHECK(why(1'000'000, 4) == "");
+        for (const std::int32_t most : {0, -1, 1'000'001, std::numeric_limits<int>::max()}) {
+            CHECK(why(most, 1).find("partitions-max") != std::string::npos);
+        }
+        CHECK(why(3, 4).find("more than partitions-max") != std::string::npos);
+        CHECK(why(3, 0).find("none") != std::string::npos);
+    }
+
+    TEST_CASE("a request's time is counted with its API, and with no other") {
+        request_times times;
+        times.record(protocol::api_key::produce, std::chrono::milliseconds(3));
+        times.record(protocol::api_key::produce, std::chrono::milliseconds(-3));
+        times.record(static_cast<protocol::api_key>(999), std::chrono::seconds(1));
+        CHECK(times.of(protocol::api_key::produce)->count() == 2);
+        CHECK(times.of(protocol::api_key::produce)->maximum() == 3'000'000);
+        CHECK(times.of(protocol::api_key::fetch)->count() == 0);
+        CHECK(times.of(static_cast<protocol::api_key>(999)) == nullptr);
     }
 
     TEST_CASE("with much memory the budgets are what they are without a look at it") {
