@@ -16,8 +16,8 @@ namespace {
 
 // What comes is charged in such steps.
 constexpr std::size_t step_bytes = 16 * 1024;
-// A frame of this size gets its place at once. What lies there untouched costs no memory.
-constexpr std::size_t place_bytes = 1024 * 1024;
+// A frame's place is at most so many times what has come of it.
+constexpr std::size_t growth = 4;
 
 }  // namespace
 
@@ -32,9 +32,8 @@ struct frame_reader::filling {
         if (needed <= place) {
             return;
         }
-        std::size_t larger =
-            needed <= uncharged_bytes ? uncharged_bytes : std::max(place_bytes, 4 * place);
-        larger = std::min(size, std::max(larger, needed));
+        const std::size_t larger =
+            std::min(size, std::max({needed, growth * have, uncharged_bytes}));
         std::unique_ptr<std::byte[]> memory(new std::byte[larger]);
         if (have > 0) {
             std::memcpy(memory.get(), body._memory.get(), have);

@@ -11,7 +11,9 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 
+#include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
+#include <weir/core/error.hh>
 #include <weir/core/host.hh>
 #include <weir/net/http_parser.hh>
 #include <weir/net/http_status.hh>
@@ -26,18 +28,36 @@ constexpr std::string_view plain_text = "text/plain; charset=utf-8";
 // Memory that an idle connection keeps for the next request, and that a request may have uncharged.
 constexpr std::size_t kept_capacity = 4096;
 
-// A request that is not whole yet lies in a string, which may have twice its size, and a chunked
-// body is put together in another.
-constexpr std::size_t copies = 3;
+// Beside the bytes that it comes in a chunked body is put together in memory of its own, which may
+// have twice its size.
+constexpr std::size_t copies_of_chunks = 3;
 
 message_budget_options budget_of(const http_options& options) {
-    const std::size_t largest = copies * http_parser::request_bytes_max(options);
+    const std::size_t largest = copies_of_chunks * http_parser::request_bytes_max(options);
     return {.bytes = options.requests_bytes + largest,
             .finish_bytes = largest,
             .whole_bytes = options.requests_bytes / 4};
 }
 
+void check_option(std::string_view name, std::size_t value, std::size_t least, std::size_t most) {
+    if (value < least || value > most) {
+        throw error("set up",
+                    fmt::format("HTTP server ({} {}, not {} to {})", name, value, least, most),
+                    errc::malformed);
+    }
+}
+
 }  // namespace
+
+void http_options::check() const {
+    // The parser notes in 32 bits where things are; a body may have its size of chunk headers.
+    constexpr std::size_t most = std::size_t(1) << 30;
+    check_option("header_bytes_max", header_bytes_max, 64, most);
+    check_option("header_fields_max", header_fields_max, 1, most);
+    check_option("body_bytes_max", body_bytes_max, 0, most);
+    check_option("requests_bytes", requests_bytes, 4096, std::size_t(1) << 60);
+    budget_of(*this).check(copies_of_chunks * http_parser::request_bytes_max(*this));
+}
 
 std::string_view http_request::field(std::string_view name) const noexcept {
     for (const http_field& each : fields) {
@@ -57,23 +77,15 @@ class http_server::session {
     future<> run();
 
   private:
-    std::string_view unread() const noexcept {
-        if (!_kept.empty()) {
-            return std::string_view(_kept).substr(_kept_read);
-        }
+    std::string_view fresh() const noexcept {
         return {reinterpret_cast<const char*>(_fresh.bytes().data()), _fresh.bytes().size()};
     }
-    void consume(std::size_t n) noexcept {
-        if (_kept.empty()) {
-            _fresh.consume(n);
-        } else if (_kept_read += n; _kept_read == _kept.size()) {
-            _kept.clear();
-            _kept_read = 0;
-        }
-    }
-    void keep();
+    std::string_view unread() const noexcept { return _kept.empty() ? fresh() : _kept; }
+    void consume(std::size_t n) noexcept;
+    void forget() noexcept;
+    future<> keep(std::string_view added);
     future<bool> more(bool begun);
-    future<> charge();
+    future<> charge(std::size_t capacity, std::size_t needed);
     future<> flush();
     future<> linger();
     future<> refuse(unsigned status);
@@ -83,24 +95,45 @@ class http_server::session {
     connection& _socket;
     http_parser _parser;
     received _fresh;    // parsed in place when it holds whole requests
-    std::string _kept;  // else put together here
-    std::size_t _kept_read = 0;
+    std::string _kept;  // one that came bit by bit is put together here; it ends with _fresh
     message_charge _charge;
     std::optional<peer_deadline> _deadline;  // of the request that has begun
     std::string _out;
 };
 
-// Gives the loan back before a wait, and memory that only a large request needed.
-void http_server::session::keep() {
-    if (_kept.empty()) {
-        if (_kept.capacity() > kept_capacity) {
-            std::string().swap(_kept);  // an assignment would keep the memory
-        }
-        _kept.assign(unread());
-    } else if (_kept_read > 0) {
-        _kept.erase(0, std::exchange(_kept_read, 0));
+// What follows a request that was put together lies where it came.
+void http_server::session::consume(std::size_t n) noexcept {
+    const std::size_t before = _kept.empty() ? 0 : _kept.size() - _fresh.bytes().size();
+    WEIR_ASSERT(n >= before);  // without the last of its bytes it was not whole
+    _fresh.consume(n - before);
+    forget();
+}
+
+// Memory that only a large request needed goes, and then its charge.
+void http_server::session::forget() noexcept {
+    if (_kept.capacity() > kept_capacity) {
+        std::string().swap(_kept);  // an assignment would keep the memory
     }
-    _fresh = {};
+    _kept.clear();
+    _parser.forget();
+    _charge.give_back();
+}
+
+// Puts more of a request behind what there is. Memory for it is charged before it is taken.
+future<> http_server::session::keep(std::string_view added) {
+    const std::size_t needed = _kept.size() + added.size();
+    if (needed > _kept.capacity()) {
+        std::size_t capacity = std::min(2 * needed, kept_capacity);
+        if (needed > kept_capacity) {
+            capacity = std::max(needed, std::min(2 * needed, _parser.bytes_expected()));
+            co_await charge(capacity, needed);
+        }
+        std::string larger;
+        larger.reserve(capacity);
+        larger += _kept;
+        _kept.swap(larger);
+    }
+    _kept += added;
 }
 
 // Waits for bytes behind those that are unread. returns false at the end or if they are late.
@@ -108,10 +141,10 @@ future<bool> http_server::session::more(bool begun) {
     if (begun && !_deadline) {
         _deadline.emplace(_owner._options.request_time_max);
     }
-    keep();
-    if (_kept.size() > kept_capacity) {
-        co_await charge();
+    if (_kept.empty()) {
+        co_await keep(fresh());
     }
+    _fresh = {};  // gives the loan back while we wait
     received arrived = co_await _socket.receive(
         begun ? _deadline->due() : this_shard().now() + _owner._options.idle_max);
     if (arrived.what() == received::status::timed_out && begun) {
@@ -120,21 +153,25 @@ future<bool> http_server::session::more(bool begun) {
     if (arrived.what() != received::status::data) {
         co_return false;
     }
-    if (_kept.empty()) {
-        _fresh = std::move(arrived);
-    } else {
-        _kept.append(reinterpret_cast<const char*>(arrived.bytes().data()), arrived.bytes().size());
+    _fresh = std::move(arrived);
+    if (!_kept.empty()) {
+        co_await keep(fresh());
     }
     co_return true;
 }
 
-// What has come of a request is charged before more of it is taken.
-future<> http_server::session::charge() {
-    const bool held_nothing = _charge.bytes() == 0;
+// For a request of which `needed` bytes are there, and that lies in memory for `capacity`.
+future<> http_server::session::charge(std::size_t capacity, std::size_t needed) {
+    const std::size_t expected = _parser.bytes_expected();
+    const std::size_t copies = _parser.copies_body() ? copies_of_chunks : 1;
+    const std::size_t largest = _owner._budget.largest();
     future<> charged =
-        _owner._budget.charge(_charge, std::min(copies * _kept.size(), _owner._budget.largest()),
-                              _owner._budget.largest(), held_nothing);
+        _owner._budget.charge(_charge, std::min(copies * capacity, largest),
+                              std::min(copies * expected, largest), needed >= expected);
     if (!charged.available()) {
+        if (!_deadline) {
+            _deadline.emplace(_owner._options.request_time_max);
+        }
         const peer_deadline::our_turn wait(*_deadline);
         co_await std::move(charged);
     }
@@ -158,9 +195,7 @@ future<> http_server::session::refuse(unsigned status) {
 
 future<> http_server::session::linger() {
     _fresh = {};
-    std::string().swap(_kept);
-    _kept_read = 0;
-    _charge.give_back();
+    forget();
     return _socket.linger(this_shard().now() + _owner._options.linger_max,
                           _owner._options.linger_bytes_max);
 }
@@ -230,7 +265,6 @@ future<> http_server::session::run() {
         const bool keep_alive = request.keep_alive && !_owner._stopping;
         write(response, request, keep_alive);
         consume(parsed.consumed);
-        _charge.give_back();
         if (!keep_alive || _out.size() >= _owner._options.responses_ahead_bytes) {
             co_await flush();
         }
@@ -244,7 +278,9 @@ future<> http_server::session::run() {
 http_server::http_server(http_options options)
     : _options(std::move(options)),
       _budget(budget_of(_options)),
-      _log(this_host().log_sink(), "http", this_host().options().logging) {}
+      _log(this_host().log_sink(), "http", this_host().options().logging) {
+    _options.check();
+}
 http_server::~http_server() = default;
 
 void http_server::route(std::string path, handler serve) {

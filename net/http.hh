@@ -48,8 +48,9 @@ struct http_options {
     std::size_t header_bytes_max = 16 * 1024;  ///< above: 431
     std::size_t header_fields_max = 100;       ///< above: 431
     std::size_t body_bytes_max = 1024 * 1024;  ///< above: 413
-    /// Of requests that are not whole yet, a shard, beside one of the largest; then clients wait,
-    /// and their time does not run. Their first 4 KiB each are free, and what came in one piece.
+    /// Of requests that come bit by bit, a shard, until they are answered, beside one of the
+    /// largest; then clients wait, and their time does not run. Their first 4 KiB each are free,
+    /// and what came in one piece.
     std::size_t requests_bytes = 64 * 1024 * 1024;
     std::size_t responses_ahead_bytes = 64 * 1024;         ///< of pipelined requests, then sent
     duration request_time_max = std::chrono::seconds(10);  ///< from its first byte on; then 408
@@ -57,6 +58,9 @@ struct http_options {
     /// For a client to read our last answer: what it sends meanwhile is read away.
     duration linger_max = std::chrono::seconds(2);
     std::size_t linger_bytes_max = 64 * 1024 * 1024;  ///< likewise
+
+    /// fails    weir::error (malformed) that names the one that can't work
+    void check() const;
 };
 
 struct http_counters {
@@ -72,6 +76,7 @@ class http_server {
   public:
     using handler = std::function<future<http_response>(const http_request&)>;
 
+    /// fails    as http_options::check()
     explicit http_server(http_options options = {});
     ~http_server();
 
@@ -83,7 +88,7 @@ class http_server {
     future<> stop();
 
     address where() const noexcept { return _server->where(); }
-    /// What requests that are not whole yet hold.
+    /// What requests hold that came bit by bit.
     const message_budget& budget() const noexcept { return _budget; }
     const http_counters& counters() const noexcept { return _counters; }
     std::size_t open_connections() const noexcept { return _server->open_connections(); }

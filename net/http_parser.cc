@@ -194,6 +194,7 @@ struct http_parser::state {
     std::size_t consumed = 0;
     std::size_t skipped = 0;   // empty lines before the request
     std::size_t searched = 0;  // for the end of the header, behind them
+    std::size_t header_bytes = 0;
     bool told_to_continue = false;
 };
 
@@ -204,10 +205,7 @@ http_parser::~http_parser() = default;
 void http_parser::begin() {
     _state->located.clear();
     _state->located_trailers.clear();
-    if (_state->chunked_body.capacity() > kept_capacity) {
-        std::string().swap(_state->chunked_body);
-    }
-    _state->chunked_body.clear();
+    forget();
     _state->consumed = 0;
     _state->skipped = 0;
     _state->searched = 0;
@@ -217,6 +215,24 @@ void http_parser::begin() {
     begun.eager(true);
     begun.header_limit(static_cast<std::uint32_t>(_limits.header_bytes_max));
     begun.body_limit(_limits.body_bytes_max);
+}
+
+void http_parser::forget() noexcept {
+    if (_state->chunked_body.capacity() > kept_capacity) {
+        std::string().swap(_state->chunked_body);
+    }
+    _state->chunked_body.clear();
+}
+
+bool http_parser::copies_body() const noexcept {
+    return !_state->parser || !_state->parser->is_header_done() || _state->parser->chunked();
+}
+
+std::size_t http_parser::bytes_expected() const noexcept {
+    if (copies_body()) {
+        return request_bytes_max(_limits);
+    }
+    return _state->skipped + _state->header_bytes + _state->parser->content_length().value_or(0);
 }
 
 std::size_t http_parser::request_bytes_max(const http_options& limits) noexcept {
@@ -265,6 +281,7 @@ http_parser::result http_parser::take_header(std::string_view bytes) {
                                                        : result{progress::bad, 0, 431};
     }
     const std::string_view header = bytes.substr(0, *end);
+    _state->header_bytes = header.size();
     const result taken = put(header);
     if (taken.made == progress::bad) {
         return taken;

@@ -38,6 +38,14 @@ class http_parser {
     /// into     when complete: views into `bytes`, and of a chunked body into this, until the next
     ///          call
     result parse(std::string_view bytes, http_request& into);
+    /// Frees what a large body needed; views into it end.
+    void forget() noexcept;
+
+    /// Bytes of the request under way: what its header says; request_bytes_max() as long as that
+    /// isn't there, and of a chunked one.
+    std::size_t bytes_expected() const noexcept;
+    /// Whether its body is copied, as far as one can know.
+    bool copies_body() const noexcept;
 
   private:
     class reader;

@@ -57,11 +57,16 @@ void message_budget::line::remove(message_charge& leaving) noexcept {
     --size;
 }
 
+namespace {
+std::size_t less(std::size_t from, std::size_t taken) noexcept {
+    return from - std::min(from, taken);
+}
+}  // namespace
+
 // Options that don't add up are refused by check(); here they leave a part of nothing.
 message_budget::message_budget(const message_budget_options& options) noexcept
     : _options(options),
-      _general{.limit = options.bytes -
-                        std::min(options.bytes, options.finish_bytes + options.whole_bytes)},
+      _general{.limit = less(less(options.bytes, options.finish_bytes), options.whole_bytes)},
       _whole{.limit = options.whole_bytes},
       _finish{.limit = options.finish_bytes} {}
 

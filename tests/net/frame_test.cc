@@ -6,6 +6,7 @@
 #include <net/both.hh>
 
 #include <weir/core/sleep.hh>
+#include <weir/io/sim/memory.hh>
 #include <weir/net/frame.hh>
 #include <weir/net/listener.hh>
 
@@ -269,6 +270,27 @@ TEST_SUITE("net/frame") {
                 }
             },
             1, 2);
+    }
+
+    TEST_CASE("a length that is promised takes no more than four times what has come") {
+        on_simulator([](host&) -> future<> {
+            ends pair;
+            co_await pair.open();
+            frame_reader reader(*pair.server, {});
+            auto first = prefix_of(50'000'000);
+            first.resize(4 + 100);
+            auto next = reader.next();
+            co_await pair.client->send(first);
+            co_await sleep_for(10ms);
+            const std::size_t before = io::sim::memory::current()->bytes;
+            const std::vector<std::byte> more(3'000);
+            co_await pair.client->send(more);
+            co_await sleep_for(10ms);
+            CHECK(io::sim::memory::current()->bytes < before + 20'000);
+            co_await pair.client->shutdown_send();
+            CHECK((co_await std::move(next)).what() == frame::status::cut);
+            co_await pair.close();
+        });
     }
 
     TEST_CASE("a frame that comes whole passes when half-sent ones have used everything up") {
