@@ -6,7 +6,7 @@ Steps that look at one file at a time remember, by a hash over the file and ever
 tree that it includes, what has passed: only what changed is looked at again.
 """
 import concurrent.futures
-import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -15,9 +15,9 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
 
+import progress
 import tidy
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -28,10 +28,10 @@ GCC = "g++-12"
 FLAGS = ["-std=c++20", "-I.include", "-Iapps", "-Itests", "-I.", "-Wall", "-Wextra",
          "-Werror", "-Wextra-semi", "-Wnon-virtual-dtor", "-Wno-missing-field-initializers",
          "-fsyntax-only"]
+TOOLS = [CLANG, GCC, "clang-tidy-19", "clang-format-19", "ld.lld-19", "meson"]
 FUZZ_SECONDS = {"quick": 5, "full": 20}
 HOSTILE_SECONDS = 60
 SEED_SECONDS = {"quick": 20, "full": 300}
-PROGRESS_S = float(os.environ.get("WEIR_PROGRESS_SECONDS", 30))
 JOBS = os.cpu_count()
 PLAIN = ["build", "-Dwerror=true"]
 
@@ -42,6 +42,19 @@ class Failed(Exception):
 
 class Skipped(Exception):
     """There is nothing for this step to do; the text says why."""
+
+
+@functools.cache
+def versions():
+    """Of what judges a tree: what has passed with another compiler has not passed."""
+    said = []
+    for tool in TOOLS:
+        try:
+            said.append(subprocess.run([tool, "--version"], capture_output=True, text=True,
+                                       check=False, stdin=subprocess.DEVNULL).stdout)
+        except OSError:
+            said.append("")
+    return "\0".join(said)
 
 
 class Check:
@@ -84,7 +97,7 @@ class Check:
         return self._closures[path]
 
     def key(self, kind, path):
-        digest = hashlib.sha256(kind.encode())
+        digest = hashlib.sha256((kind + versions()).encode())
         for name in sorted(self.closure(path)):
             digest.update(name.encode() + b"\0" + self.files[name].encode() + b"\0")
         return digest.hexdigest()
@@ -118,7 +131,7 @@ class Passed:
     """What has passed on this tree, with what is not committed yet: that need not run again."""
 
     def __init__(self, files, mode, cache):
-        digest = hashlib.sha256(mode.encode())
+        digest = hashlib.sha256((mode + versions()).encode())
         for name, text in sorted(files.items()):
             digest.update(name.encode() + b"\0" + text.encode() + b"\0")
         self._tree = digest.hexdigest()[:32]
@@ -258,6 +271,21 @@ def sanitized_tests(check, options, slower):
     return last
 
 
+def step_tests(check):
+    """All that scripts/test runs: kcat and other clients, kills and hostile ones among it."""
+    build(check, *PLAIN)
+    check.log.flush()
+    start = check.log.tell()
+    status = check.run([sys.executable, "scripts/run_tests.py", "--build", "build"],
+                       timeout_s=7200)
+    with open(check.log.name, encoding="utf-8", errors="replace") as log:
+        log.seek(start)
+        last = log.read().strip().split("\n")[-1]
+    if status != 0:
+        raise Failed(last)
+    return last
+
+
 def step_asan(check):
     return sanitized_tests(check, ADDRESS, slower=3)
 
@@ -309,7 +337,7 @@ def step_hostile(check):
 def step_model(check):
     if not os.access(ROOT / "scripts" / "model", os.X_OK):
         raise Skipped("there is no scripts/model")
-    digest = hashlib.sha256(b"model")
+    digest = hashlib.sha256(b"model" + versions().encode())
     for path in ["scripts/model", *check.sources(".pml")]:
         digest.update(check.files[path].encode() + b"\0")
     passed = CACHE / digest.hexdigest()
@@ -390,27 +418,17 @@ def steps():
             for name, value in globals().items() if name.startswith("step_")}
 
 
-@contextlib.contextmanager
-def telling(name, log_path):
-    """Says each half a minute that the step still runs, and what it wrote last."""
-    began = time.monotonic()
-    ended = threading.Event()
-
-    def tell():
-        while not ended.wait(PROGRESS_S):
-            text = log_path.read_text(encoding="utf-8", errors="replace").rstrip()
-            print(f"{name:<12} {'runs':<8} {time.monotonic() - began:7.1f} s  "
-                  f"{text[text.rfind(chr(10)) + 1:][:80]}", flush=True)
-
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        teller.join()
+def last_line(name, log_path):
+    """What says that a step still runs, and what it wrote last."""
+    def line(seconds):
+        text = log_path.read_text(encoding="utf-8", errors="replace").rstrip()
+        return (f"{name:<12} {'runs':<8} {seconds:7.1f} s  "
+                f"{text[text.rfind(chr(10)) + 1:][:80]}")
+    return line
 
 
+# What draws anew each time looks for what it has not found yet, on a tree that passed too.
+DRAWING = {"quick": [], "full": ["fuzz", "hostile", "sim"]}
 QUICK = ["format", "tidy", "headers", "probes", "gcc", "warnings", "model", "sim"]
 
 
@@ -431,14 +449,15 @@ def main():
     resumes = not again and words in (["quick"], ["full"])
     passed = failed = skipped = 0
     for name in chosen:
-        if resumes and before.has(name):
+        if resumes and name not in DRAWING[mode] and before.has(name):
             passed += 1
             print(f"{name:<12} {'ok':<8} {0:7.1f} s  passed on this tree before (see --again)",
                   flush=True)
             continue
         started = time.monotonic()
         log_path = LOGS / f"{name}.log"
-        with open(log_path, "w", encoding="utf-8") as check.log, telling(name, log_path):
+        with open(log_path, "w", encoding="utf-8") as check.log, \
+                progress.Telling(last_line(name, log_path)):
             try:
                 word, detail = "ok", steps()[name](check)
                 passed += 1

@@ -10,7 +10,6 @@ any; each half a minute one says how far it is.
 """
 import argparse
 import concurrent.futures
-import contextlib
 import dataclasses
 import json
 import os
@@ -23,12 +22,13 @@ import sys
 import threading
 import time
 
+import progress
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SUMMARY = re.compile(
     r"\[doctest\] test cases:\s*(\d+) \|\s*(\d+) passed \|\s*(\d+) failed(?: \|\s*(\d+) skipped)?")
 SCRIPT_TIMEOUT_S = 600
 SHOWN_LINES = 400
-PROGRESS_S = float(os.environ.get("WEIR_PROGRESS_SECONDS", 30))
 
 
 @dataclasses.dataclass
@@ -147,26 +147,6 @@ class Runner:
                 os.killpg(pid, signal.SIGKILL)
 
 
-@contextlib.contextmanager
-def telling(done, runner):
-    """Says each half a minute how far it is."""
-    began = time.monotonic()
-    ended = threading.Event()
-
-    def tell():
-        while not ended.wait(PROGRESS_S):
-            print(f"test: {done()}, {time.monotonic() - began:.0f} s; now {runner.running()}",
-                  flush=True)
-
-    teller = threading.Thread(target=tell, daemon=True)
-    teller.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        teller.join()
-
-
 def count(result, status):
     summary = None
     for summary in SUMMARY.finditer(result.output):
@@ -253,7 +233,12 @@ def main():
             describe(result)
 
     together = [test for test in tests if not test.alone]
-    with telling(lambda: f"{len(results)} of {len(tests)} programs", runner), \
+
+    def line(seconds):
+        return (f"test: {len(results)} of {len(tests)} programs, {seconds:.0f} s; "
+                f"now {runner.running()}")
+
+    with progress.Telling(line), \
             concurrent.futures.ThreadPoolExecutor(max_workers=options.jobs) as pool:
         try:
             for future in concurrent.futures.as_completed(

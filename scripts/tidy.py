@@ -364,8 +364,9 @@ def check(files, allowed=None):
 
 
 def tree(root):
-    listing = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=root,
-                             capture_output=True, text=True, check=False)
+    listing = subprocess.run(["git", "-c", "safe.directory=*", "ls-files", "-co",
+                              "--exclude-standard"], cwd=root, capture_output=True, text=True,
+                             check=False)
     if listing.returncode == 0:
         paths = listing.stdout.splitlines()
     else:

@@ -93,6 +93,36 @@ def test_modes():
         assert checks.check("full")[0] == ["first", "second"]
 
 
+def test_another_compiler():
+    """what passed with one compiler has not passed with the next version of it"""
+    with bed() as checks:
+        before = run_checks.versions
+        checks.check("full")
+        run_checks.versions = lambda: "clang version 20"
+        assert checks.check("full")[0] == ["first", "second"]
+        assert checks.check("full")[0] == []
+        run_checks.versions = before
+        assert checks.check("full")[0] == []
+
+
+def test_draws():
+    """what draws seeds draws new ones on a tree that has passed, in full mode"""
+    with bed() as checks:
+        before = run_checks.DRAWING
+        run_checks.DRAWING = {"quick": [], "full": ["second"]}
+        assert checks.check("full")[0] == ["first", "second"]
+        assert checks.check("full")[0] == ["second"]
+        checks.check("quick")
+        assert checks.check("quick")[0] == []
+        run_checks.DRAWING = before
+    assert "sim" in run_checks.DRAWING["full"] and not run_checks.DRAWING["quick"]
+
+
+def test_versions():
+    """the versions of the compilers are known"""
+    assert "clang version" in run_checks.versions(), run_checks.versions()
+
+
 def test_changed_meanwhile():
     """a step during which the tree changed has not passed on either"""
     with bed() as checks:
