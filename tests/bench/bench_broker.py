@@ -8,7 +8,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -17,26 +16,14 @@ import sys
 import tempfile
 import time
 
-import peers
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import apache_kafka  # noqa: E402
+import peers  # noqa: E402
 
 DRIVER = peers.BUILD / "tests" / "bench" / "bench_broker_driver"
 PATIENCE_S = 90
 SIZES = (100, 1000)
 RATES = (1000, 5000)
-
-KAFKA = """
-process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}
-controller.listener.names=CONTROLLER
-log.dirs={data}
-num.partitions=1
-offsets.topic.replication.factor=1
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
-{flush}
-"""
 
 
 def weir_command(options, folder, port):
@@ -46,18 +33,8 @@ def weir_command(options, folder, port):
 
 
 def kafka_command(options, folder, port):
-    """Formats the storage, and gives the command with the flags of Kafka's own start script."""
-    properties = folder / "server.properties"
-    flush = "log.flush.interval.messages=1" if options.kafka_flush else ""
-    properties.write_text(KAFKA.format(port=port, controller=peers.free_port(),
-                                       data=folder / "data", flush=flush), encoding="ascii")
-    java = ["java", "-cp", f"{pathlib.Path(options.kafka).resolve()}/*",
-            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
-    subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ",
-                    "-c", properties], check=True, capture_output=True, timeout=PATIENCE_S)
-    return [*java, "-Xms1G", "-Xmx1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20",
-            "-XX:InitiatingHeapOccupancyPercent=35", "-XX:+ExplicitGCInvokesConcurrent",
-            "-Djava.awt.headless=true", "kafka.Kafka", str(properties)]
+    flush = "log.flush.interval.messages=1\n" if options.kafka_flush else ""
+    return apache_kafka.command(options.kafka, folder, (port, peers.free_port()), more=flush)
 
 
 def metadata_answered(port):
@@ -215,8 +192,7 @@ def main():
     report = peers.Report("broker", __doc__, seconds=2)
     add_options(report)
     options = report.parse()
-    if options.kafka and not (shutil.which("java") and
-                              any(pathlib.Path(options.kafka).glob("kafka_2.13-*.jar"))):
+    if options.kafka and not apache_kafka.is_there(options.kafka):
         sys.exit(f"broker: no java, or no jars of Apache Kafka in {options.kafka}")
     rows = Rows(report, options, "Apache Kafka" if options.kafka else "")
     report.alternate(lambda: rows.life("ours", weir_command),

@@ -63,8 +63,7 @@ constexpr std::string_view name(api_key key) noexcept {
 }
 
 /// returns  the name that Kafka has for an API, also for those that the broker doesn't know; "?"
-/// for
-///          a number that is no API's
+///          for a number that is no API's
 std::string_view kafka_name(api_key key) noexcept;
 
 /// How bodies of this version are written. An unknown API counts as classic.

@@ -16,11 +16,9 @@ constexpr std::size_t leader_epoch_at = 12;
 constexpr std::size_t magic_at = 16;
 constexpr std::size_t crc_at = 17;
 constexpr std::size_t checksummed_from = 21;
+constexpr std::size_t attributes_at = 21;
 constexpr std::size_t max_timestamp_at = 35;
 constexpr std::int32_t smallest_length = batch_view::header_size - batch_view::length_overhead;
-
-/// Bits of the attributes that mean something: codec, kind of time, transactional, control.
-constexpr int known_attributes = 0x3f;
 
 /// zstd may only be sent by clients whose consumers would know it (KIP-110).
 constexpr std::int16_t first_produce_version_with_zstd = 7;
@@ -35,7 +33,9 @@ batch_fault check_frame(byte_view payload) {
         return {error_code::invalid_record, "no batch"};
     }
     if (payload.size() > magic_at && magic_of() != batch_view::magic) {
-        return {error_code::invalid_record, "message format is not magic 2"};
+        return {magic_of() < batch_view::magic ? error_code::invalid_record
+                                               : error_code::corrupt_message,
+                "message format is not magic 2"};
     }
     if (payload.size() < batch_view::header_size) {
         return {error_code::invalid_record, "shorter than a batch header"};
@@ -70,19 +70,13 @@ batch_fault check_attributes(const batch_view& batch, std::int16_t produce_versi
         (batch.codec() == codec::zstd && produce_version < first_produce_version_with_zstd)) {
         return {error_code::unsupported_compression_type, "codec is unknown or too new"};
     }
-    if ((batch.attributes() & ~known_attributes) != 0) {
-        return {error_code::invalid_record, "attributes that are not defined"};
-    }
     if (batch.is_control()) {
         return {error_code::invalid_record, "a client may not write control batches"};
     }
     if (batch.is_transactional()) {
         return {error_code::invalid_txn_state, "transactions are not served"};
     }
-    if (batch.uses_log_append_time()) {
-        return {error_code::invalid_timestamp, "a client may not claim the log's time"};
-    }
-    if (batch.producer_id() != -1 || batch.producer_epoch() != -1 || batch.base_sequence() != -1) {
+    if (batch.producer_id() > batch_view::no_producer_id) {
         return {error_code::unknown_producer_id, "producer ids are not given out"};
     }
     if (batch.base_offset() != 0) {
@@ -165,9 +159,12 @@ void patch_base_offset(std::span<std::byte> batch, std::int64_t base_offset) noe
     store_big(batch.data(), base_offset);
 }
 
-void patch_max_timestamp(std::span<std::byte> batch, std::int64_t timestamp) noexcept {
+void patch_times(std::span<std::byte> batch, std::int64_t max_timestamp) noexcept {
     WEIR_ASSERT(batch.size() >= batch_view::header_size);
-    store_big(batch.data() + max_timestamp_at, timestamp);
+    const auto attributes = load_big<std::int16_t>(batch.data() + attributes_at);
+    store_big(batch.data() + attributes_at,
+              static_cast<std::int16_t>(attributes & ~batch_view::log_append_time));
+    store_big(batch.data() + max_timestamp_at, max_timestamp);
     store_big(batch.data() + crc_at, crc32c(batch.subspan(checksummed_from)));
 }
 

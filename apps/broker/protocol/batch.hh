@@ -23,6 +23,8 @@ class batch_view {
     /// What stands before the length's own count: base offset and the length field.
     static constexpr std::size_t length_overhead = 12;
     static constexpr std::int8_t magic = 2;
+    static constexpr std::int64_t no_producer_id = -1;     // whoever has one is above
+    static constexpr std::int16_t log_append_time = 0x08;  // of the attributes
 
     /// bytes    one whole batch, as batch_walk finds it
     explicit batch_view(byte_view bytes) noexcept;
@@ -50,7 +52,7 @@ class batch_view {
 
     /// returns  null for a number that no codec has
     std::optional<protocol::codec> codec() const noexcept;
-    bool uses_log_append_time() const noexcept { return (attributes() & 0x08) != 0; }
+    bool uses_log_append_time() const noexcept { return (attributes() & log_append_time) != 0; }
     bool is_transactional() const noexcept { return (attributes() & 0x10) != 0; }
     bool is_control() const noexcept { return (attributes() & 0x20) != 0; }
 
@@ -116,7 +118,8 @@ batch_fault check_produced(byte_view payload, std::int16_t produce_version) noex
 /// batch    one whole batch
 void patch_base_offset(std::span<std::byte> batch, std::int64_t base_offset) noexcept;
 void patch_leader_epoch(std::span<std::byte> batch, std::int32_t leader_epoch) noexcept;
-/// Makes the checksum true again.
-void patch_max_timestamp(std::span<std::byte> batch, std::int64_t timestamp) noexcept;
+/// Says that records bear their producers' times, of which this is the largest, and makes the
+/// checksum true again.
+void patch_times(std::span<std::byte> batch, std::int64_t max_timestamp) noexcept;
 
 }  // namespace weir::broker::protocol

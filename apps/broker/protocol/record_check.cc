@@ -2,6 +2,7 @@
 #include <broker/protocol/record_check.hh>
 
 #include <algorithm>
+#include <limits>
 
 namespace weir::broker::protocol {
 
@@ -24,12 +25,17 @@ record_check check_records(const batch_view& batch, scan_limits limits, std::int
     record_check found;
     record_scan records(batch, limits);
     std::int32_t expected = 0;
+    const std::int64_t oldest =
+        std::numeric_limits<std::int64_t>::min() + std::max<std::int64_t>(latest, 0);
     while (const auto record = records.next()) {
         if (record->offset_delta != expected++) {
             return refused(error_code::invalid_record, "offsets of records don't follow");
         }
         if (record->timestamp > latest) {
             return refused(error_code::invalid_timestamp, "a record from too far ahead");
+        }
+        if (record->timestamp < oldest) {
+            return refused(error_code::invalid_timestamp, "a record whose age is no number");
         }
         found.max_timestamp = std::max(found.max_timestamp, record->timestamp);
     }

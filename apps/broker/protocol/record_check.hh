@@ -17,7 +17,7 @@ struct record_check {
 
 /// Looks at every record of a batch, opening it if it is compressed: there are as many as it
 /// counts, their offsets follow one another, their bytes are what they say, none is younger than
-/// `latest`.
+/// `latest`, or so old that its age is no 64-bit number.
 /// batch    one that check_produced() let pass
 /// fails    throws std::bad_alloc
 /// cost     opens the batch, up to the limits

@@ -69,10 +69,7 @@ template <std::signed_integral Classic>
 std::optional<std::size_t> reader::length(form how, const char* field) noexcept {
     const std::int64_t value = how == form::classic ? std::int64_t{integer<Classic>(field)}
                                                     : std::int64_t{unsigned_varint(field)} - 1;
-    if (value < -1) {
-        fail(field);
-    }
-    if (!ok() || value == -1) {
+    if (!ok() || value < 0) {  // for Kafka any length below 0 is null
         return std::nullopt;
     }
     return static_cast<std::size_t>(value);

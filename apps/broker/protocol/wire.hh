@@ -18,7 +18,7 @@ namespace weir::broker::protocol {
 
 using byte_view = std::span<const std::byte>;
 
-/// How lengths and counts are written. Classic versions write a fixed integer, -1 for null;
+/// How lengths and counts are written. Classic versions write a fixed integer, below 0 for null;
 /// flexible versions an unsigned varint of length + 1, 0 for null, and tagged fields (KIP-482).
 enum class form : std::uint8_t { classic, compact };
 

@@ -39,7 +39,7 @@ struct broker_counters {
     std::uint64_t refusals = 0;           ///< connections closed for what they sent
     std::uint64_t bad_batches = 0;        ///< produced and refused
     std::uint64_t opened_elsewhere = 0;   ///< batches that a thread of the pool looked at
-    std::uint64_t corrected_batches = 0;  ///< whose largest time was not their records'
+    std::uint64_t corrected_batches = 0;  ///< whose times were not their records'
     std::uint64_t fetch_waits = 0;        ///< long polls that had to wait
     std::uint64_t share_waits = 0;  ///< fetches that waited for answers to their own connection
     std::uint64_t topics_created = 0;

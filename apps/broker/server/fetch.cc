@@ -320,6 +320,9 @@ future<answer> fetch_work::finish() {
         to.partition_index = each.wanted->partition_index;
         to.error = each.error;
         if (each.error != error_code::none) {
+            if (each.error == error_code::unknown_topic_or_partition) {
+                to.aborted_transactions.emplace();  // as Kafka has it, for these alone
+            }
             continue;
         }
         to.high_watermark = each.high_watermark;

@@ -45,7 +45,8 @@ future<std::vector<described>> find_topics(broker& here, const request& asked,
             continue;
         }
         std::optional<std::int32_t> partitions = here.topics().find(topic.name);
-        error_code failure = error_code::unknown_topic_or_partition;
+        error_code failure = is_topic_name(topic.name) ? error_code::unknown_topic_or_partition
+                                                       : error_code::invalid_topic_exception;
         const bool may_make = here.options().create_topics && wanted.allow_auto_topic_creation &&
                               !asked.from.ended.requested();
         if (!partitions && may_make) {

@@ -142,9 +142,10 @@ future<error_code> produce_work::check(const produce_request::partition& wanted)
         fault = found.unfinished
                     ? protocol::batch_fault{error_code::message_too_large, "opens to too much"}
                     : found.fault;
-        if (fault.ok() && found.max_timestamp != batch.max_timestamp()) {
+        if (fault.ok() &&
+            (found.max_timestamp != batch.max_timestamp() || batch.uses_log_append_time())) {
             _here.count_corrected_batch();
-            protocol::patch_max_timestamp(bytes_of(wanted), found.max_timestamp);
+            protocol::patch_times(bytes_of(wanted), found.max_timestamp);
         }
     }
     if (!fault.ok()) {
@@ -199,6 +200,9 @@ answer produce_work::finish() {
     std::size_t number = 0;
     bool failed = false;
     for (const auto& topic : _body.topics) {
+        if (topic.partitions.empty()) {
+            continue;  // as Kafka does
+        }
         auto& to = response.topics.emplace_back();
         to.name = topic.name;
         to.partitions.reserve(topic.partitions.size());

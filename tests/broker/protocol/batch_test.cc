@@ -116,13 +116,15 @@ TEST_SUITE("broker/protocol/batch") {
         CHECK(check_produced({}, 7).code == error_code::invalid_record);
     }
 
-    TEST_CASE("an old message set is refused for its format") {
+    TEST_CASE("another format than magic 2 is refused") {
         for (const int magic : {0, 1, 3}) {
             auto bytes = two_records();
             bytes[16] = static_cast<std::byte>(magic);
-            CHECK(check_produced(bytes, 7).code == error_code::invalid_record);
+            const error_code code =
+                magic < 2 ? error_code::invalid_record : error_code::corrupt_message;
+            CHECK(check_produced(bytes, 7).code == code);
             bytes.resize(30);  // old messages are shorter than our header
-            CHECK(check_produced(bytes, 7).code == error_code::invalid_record);
+            CHECK(check_produced(bytes, 7).code == code);
             CHECK(std::string(check_produced(bytes, 7).reason) == "message format is not magic 2");
         }
     }
@@ -165,20 +167,29 @@ TEST_SUITE("broker/protocol/batch") {
               error_code::invalid_txn_state);
     }
 
-    TEST_CASE("the log's time, attributes that nobody defined and producer ids are refused") {
-        CHECK(check_produced(with(two_records(), 21, std::int16_t{0x08}), 7).code ==
-              error_code::invalid_timestamp);
+    TEST_CASE("attributes that nobody defined are let pass, as Kafka does") {
         for (int bit = 6; bit < 16; ++bit) {
             const auto attributes = static_cast<std::int16_t>(1 << bit);
-            CHECK(check_produced(with(two_records(), 21, attributes), 7).code ==
-                  error_code::invalid_record);
+            CHECK(check_produced(with(two_records(), 21, attributes), 7).ok());
         }
+    }
+
+    TEST_CASE("the log's time is not a client's to claim: its records' times are said instead") {
+        auto batch = with(two_records(), 21, std::int16_t{0x109});
+        CHECK(check_produced(batch, 7).ok());
+        CHECK(batch_view(batch).uses_log_append_time());
+        patch_times(batch, 77);
+        CHECK(batch_view(batch).attributes() == 0x101);
+        CHECK(batch_view(batch).max_timestamp() == 77);
+        CHECK(batch_view(batch).crc_matches());
+    }
+
+    TEST_CASE("producer ids are refused, and without one its epoch and sequence say nothing") {
         CHECK(check_produced(with(two_records(), 43, std::int64_t{0}), 7).code ==
               error_code::unknown_producer_id);
-        CHECK(check_produced(with(two_records(), 51, std::int16_t{3}), 7).code ==
-              error_code::unknown_producer_id);
-        CHECK(check_produced(with(two_records(), 53, std::int32_t{0}), 7).code ==
-              error_code::unknown_producer_id);
+        CHECK(check_produced(with(two_records(), 43, std::int64_t{-2}), 7).ok());
+        CHECK(check_produced(with(two_records(), 51, std::int16_t{3}), 7).ok());
+        CHECK(check_produced(with(two_records(), 53, std::int32_t{0}), 7).ok());
     }
 
     TEST_CASE("a walk finds each batch, and says how it ended at every cut") {

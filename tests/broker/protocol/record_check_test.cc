@@ -277,7 +277,7 @@ TEST_SUITE("broker/protocol/record_check") {
         repair(batch);
         const record_check found = check(batch);
         CHECK(found.max_timestamp == 1001);
-        patch_max_timestamp(batch, found.max_timestamp);
+        patch_times(batch, found.max_timestamp);
         CHECK(batch_view(batch).max_timestamp() == 1001);
         CHECK(batch_view(batch).crc_matches());
     }
