@@ -5,6 +5,7 @@
 #include <exception>
 
 #include <broker/protocol/fetch.hh>
+#include <broker/protocol/list_offsets.hh>
 #include <broker/protocol/metadata.hh>
 #include <broker/protocol/produce.hh>
 #include <broker/protocol/record.hh>
@@ -25,6 +26,7 @@ namespace {
 constexpr std::int16_t metadata_version = 4;
 constexpr std::int16_t produce_version = 7;
 constexpr std::int16_t fetch_version = 11;
+constexpr std::int16_t list_offsets_version = 2;
 
 std::uint64_t below(std::uint64_t limit) {
     return this_shard().random() % limit;
@@ -39,18 +41,25 @@ error session_over(const char* why) {
     return {"session", why, errc::closed};
 }
 
-/// Asks for the topic, which the first who asks brings into being.
-future<> find_topic(workload& load, kafka_client& client) {
+/// Asks for the topics, which the first who asks brings into being.
+future<> find_topics(workload& load, kafka_client& client) {
     protocol::metadata_request body;
-    body.topics.emplace().push_back({load.topic});
+    body.topics.emplace();
+    for (const std::string& topic : load.topics) {
+        body.topics->push_back({topic});
+    }
     co_await client.send(body, metadata_version);
     const auto answer = co_await client.receive<protocol::metadata_response>();
-    if (answer.body.topics.size() != 1 || answer.body.topics[0].error != error_code::none) {
-        throw session_over("metadata");
+    if (answer.body.topics.size() != load.topics.size()) {
+        load.truth.violate("metadata of another number of topics");
     }
-    if (answer.body.topics[0].partitions.size() !=
-        static_cast<std::size_t>(load.truth.partitions())) {
-        load.truth.violate("the topic has another number of partitions");
+    for (const auto& topic : answer.body.topics) {
+        if (topic.error != error_code::none) {
+            throw session_over("metadata");
+        }
+        if (topic.partitions.size() != static_cast<std::size_t>(load.partitions_each)) {
+            load.truth.violate("a topic has another number of partitions");
+        }
     }
 }
 
@@ -65,7 +74,7 @@ future<> keep_connected(workload& load, State& me, session<State> body,
         std::unique_ptr<kafka_client> client;
         try {
             client = co_await kafka_client::connect(load.broker, load.patience);
-            co_await find_topic(load, *client);
+            co_await find_topics(load, *client);
             co_await body(load, me, *client);
         } catch (const bad_answer& bad) {
             load.truth.violate(bad.what);
@@ -124,7 +133,7 @@ std::vector<std::byte> encode(const sent_batch& batch) {
     std::vector<std::byte> value(std::max<std::size_t>(batch.size, 8), std::byte{0x5a});
     for (const std::uint64_t each : batch.values) {
         protocol::store_big(value.data(), each);
-        builder.add(1000, std::nullopt, value);
+        builder.add(oracle::time_of(each), std::nullopt, value);
     }
     return std::move(builder).build();
 }
@@ -134,7 +143,8 @@ future<> send_batch(workload& load, kafka_client& client, const sent_batch& batc
     protocol::produce_request body;
     body.acks = -1;
     body.timeout_ms = 1000;
-    body.topics.push_back({load.topic, {{batch.partition, protocol::record_span{bytes}}}});
+    body.topics.push_back({load.topic_of(batch.partition),
+                           {{load.index_of(batch.partition), protocol::record_span{bytes}}}});
     co_await client.send(body, produce_version);
 }
 
@@ -142,7 +152,8 @@ future<> send_batch(workload& load, kafka_client& client, const sent_batch& batc
 void take_answer(workload& load, producer_state& me, const protocol::produce_response& body,
                  std::vector<std::int64_t>& last_bases) {
     if (body.topics.size() != 1 || body.topics[0].partitions.size() != 1 ||
-        body.topics[0].partitions[0].index != me.on_the_way.front().partition) {
+        load.partition_of(body.topics[0].name, body.topics[0].partitions[0].index) !=
+            me.on_the_way.front().partition) {
         load.truth.violate("a produce answer that names another partition");
         return;
     }
@@ -258,9 +269,8 @@ void take_records(workload& load, consumer_state& me, int partition, protocol::b
     }
 }
 
-void take_partition(workload& load, consumer_state& me,
+void take_partition(workload& load, consumer_state& me, int partition,
                     const protocol::fetch_response::partition& got, std::int64_t known_end) {
-    const int partition = got.partition_index;
     switch (got.error) {
         case error_code::none:
             break;
@@ -287,42 +297,98 @@ void take_partition(workload& load, consumer_state& me,
     }
 }
 
-future<> fetch_once(workload& load, consumer_state& me, kafka_client& client) {
+std::vector<std::int64_t> acknowledged_ends(const workload& load) {
+    std::vector<std::int64_t> ends;
+    for (int i = 0; i < load.truth.partitions(); ++i) {
+        ends.push_back(load.truth.acknowledged_end(i));
+    }
+    return ends;
+}
+
+/// A request for all partitions, of which another one comes first each time, so that none starves.
+/// fill     (partition of the request, its number)
+template <class Request>
+void ask_for_all(const workload& load, Request& body, auto fill) {
     const int count = load.truth.partitions();
-    std::vector<std::int64_t> known_ends;
-    protocol::fetch_request body;
-    body.max_wait_ms = me.audits ? 0 : static_cast<std::int32_t>(below(500));
-    body.min_bytes = 1;
-    auto& topic = body.topics.emplace_back();
-    topic.name = load.topic;
-    // Another partition comes first each time, so that none starves.
     const int first = static_cast<int>(below(static_cast<std::uint64_t>(count)));
     for (int i = 0; i < count; ++i) {
         const int partition = (first + i) % count;
-        known_ends.push_back(load.truth.acknowledged_end(i));
-        auto& wanted = topic.partitions.emplace_back();
-        wanted.partition_index = partition;
+        const std::string& topic = load.topic_of(partition);
+        if (body.topics.empty() || body.topics.back().name != topic) {
+            body.topics.emplace_back().name = topic;
+        }
+        auto& wanted = body.topics.back().partitions.emplace_back();
+        wanted.partition_index = load.index_of(partition);
+        fill(wanted, partition);
+    }
+}
+
+/// take     (partition of the answer, its number)
+template <class Response>
+void take_all(workload& load, const Response& body, auto take) {
+    for (const auto& topic : body.topics) {
+        for (const auto& each : topic.partitions) {
+            const int partition = load.partition_of(topic.name, each.partition_index);
+            if (partition < 0) {
+                load.truth.violate("an answer that names another partition");
+                return;
+            }
+            take(each, partition);
+        }
+    }
+}
+
+future<> fetch_once(workload& load, consumer_state& me, kafka_client& client) {
+    const std::vector<std::int64_t> known_ends = acknowledged_ends(load);
+    protocol::fetch_request body;
+    body.max_wait_ms = me.audits ? 0 : static_cast<std::int32_t>(below(500));
+    body.min_bytes = below(2) == 0 ? 1 : static_cast<std::int32_t>(below(8192));
+    ask_for_all(load, body, [&](auto& wanted, int partition) {
         wanted.fetch_offset = me.positions[static_cast<std::size_t>(partition)];
         wanted.partition_max_bytes = load.fetch_bytes;
-    }
+    });
     co_await client.send(body, fetch_version);
     const auto answer = co_await client.receive<protocol::fetch_response>();
-    if (answer.body.topics.size() != 1) {
+    if (answer.body.topics.empty()) {
         throw session_over("fetch");
     }
-    for (const auto& each : answer.body.topics[0].partitions) {
-        if (each.partition_index < 0 || each.partition_index >= count) {
-            load.truth.violate("a fetch answer that names another partition");
-            co_return;
+    take_all(load, answer.body, [&](const auto& each, int partition) {
+        take_partition(load, me, partition, each, known_ends[static_cast<std::size_t>(partition)]);
+    });
+}
+
+/// Asks for offsets by a time, for all partitions: first, next, or first of a record's time.
+future<> look_up(workload& load, kafka_client& client) {
+    using request = protocol::list_offsets_request;
+    const std::vector<std::int64_t> known_ends = acknowledged_ends(load);
+    const std::int64_t times[] = {request::latest, request::earliest,
+                                  static_cast<std::int64_t>(below(oracle::latest_time + 2))};
+    const std::int64_t time = times[below(std::size(times))];
+    request body;
+    ask_for_all(load, body, [&](auto& wanted, int) { wanted.timestamp = time; });
+    co_await client.send(body, list_offsets_version);
+    const auto answer = co_await client.receive<protocol::list_offsets_response>();
+    take_all(load, answer.body, [&](const auto& each, int partition) {
+        const std::int64_t end = known_ends[static_cast<std::size_t>(partition)];
+        if (each.error != error_code::none) {
+            return;  // a failed read, or a log that is being opened
         }
-        take_partition(load, me, each, known_ends[static_cast<std::size_t>(each.partition_index)]);
-    }
+        if (time == request::earliest ? each.offset != 0
+                                      : time == request::latest && each.offset < end) {
+            load.truth.violate(fmt::format("partition {}: offset {} of time {}, the end was {}",
+                                           partition, each.offset, time, end));
+        }
+        if (time >= 0) {
+            load.truth.found(partition, time, each.offset, each.timestamp, end);
+        }
+    });
 }
 
 future<> consume_session(workload& load, consumer_state& me, kafka_client& client) {
     while (!has_consumed(load, me) && load.truth.violation().empty()) {
         if (me.audits && me.positions == me.goals) {
             begin_audit(load, me);
+            co_await look_up(load, client);
             co_await pause(100ms);
         }
         co_await fetch_once(load, me, client);
@@ -331,6 +397,13 @@ future<> consume_session(workload& load, consumer_state& me, kafka_client& clien
 }
 
 }  // namespace
+
+int workload::partition_of(std::string_view topic, int index) const {
+    const auto found = std::find(topics.begin(), topics.end(), topic);
+    return found == topics.end() || index < 0 || index >= partitions_each
+               ? -1
+               : static_cast<int>(found - topics.begin()) * partitions_each + index;
+}
 
 future<> run_producer(workload& load, producer_state& me) {
     return keep_connected<producer_state>(load, me, produce_session, has_produced);

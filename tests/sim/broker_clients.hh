@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <sim/broker_oracle.hh>
@@ -30,7 +31,8 @@ struct producer_state {
 /// What all clients of a run share. It lives outside their hosts.
 struct workload {
     net::address broker;
-    std::string topic;
+    std::vector<std::string> topics;
+    int partitions_each;  ///< of a topic; clients number the partitions of all topics through
     oracle& truth;
     duration patience = std::chrono::seconds(2);
     duration pause_max = std::chrono::milliseconds(20);  ///< between two bursts
@@ -40,6 +42,13 @@ struct workload {
     std::int32_t fetch_bytes = 16 * 1024;                ///< of a partition
     bool finishing = false;                              ///< nothing new is produced
     std::deque<producer_state> producers;
+
+    const std::string& topic_of(int partition) const {
+        return topics[static_cast<std::size_t>(partition / partitions_each)];
+    }
+    int index_of(int partition) const { return partition % partitions_each; }
+    /// returns  -1 for what is no partition of theirs
+    int partition_of(std::string_view topic, int index) const;
 };
 
 /// What a consumer remembers when its host dies.

@@ -28,13 +28,15 @@ std::string show(std::uint64_t value) {
 
 std::string describe(const statistics& counts) {
     return fmt::format(
-        "  {} records acknowledged, {} read, {} audits, {} batches looked for on the device\n"
+        "  {} records acknowledged, {} read, {} audits, {} offsets by time, {} batches looked for "
+        "on "
+        "the device\n"
         "  {} batches sent again, {} refused, {} for a failed disk, broker started again {} times, "
         "{} starts failed, "
         "{} graceful stops\n",
-        counts.acknowledged, counts.consumed, counts.audits, counts.durability_checks,
-        counts.retried, counts.refused, counts.storage_errors, counts.broker_starts,
-        counts.failed_starts, counts.graceful_stops);
+        counts.acknowledged, counts.consumed, counts.audits, counts.look_ups,
+        counts.durability_checks, counts.retried, counts.refused, counts.storage_errors,
+        counts.broker_starts, counts.failed_starts, counts.graceful_stops);
 }
 
 statistics& statistics::operator+=(const statistics& other) noexcept {
@@ -44,6 +46,7 @@ statistics& statistics::operator+=(const statistics& other) noexcept {
     storage_errors += other.storage_errors;
     consumed += other.consumed;
     audits += other.audits;
+    look_ups += other.look_ups;
     broker_starts += other.broker_starts;
     failed_starts += other.failed_starts;
     graceful_stops += other.graceful_stops;
@@ -51,10 +54,13 @@ statistics& statistics::operator+=(const statistics& other) noexcept {
     return *this;
 }
 
-oracle::oracle(io::sim::sim_host& broker, std::string directory, int partitions)
-    : _broker(broker),
-      _directory(std::move(directory)),
-      _logs(static_cast<std::size_t>(partitions)) {}
+oracle::oracle(io::sim::sim_host& broker, std::vector<std::string> directories)
+    : _broker(broker), _directories(std::move(directories)), _logs(_directories.size()) {}
+
+std::int64_t oracle::time_of(std::uint64_t value) noexcept {
+    const std::uint64_t mixed = (value >> try_bits) * 0x9e37'79b9'7f4a'7c15;
+    return static_cast<std::int64_t>((mixed >> 32) % (latest_time + 1));
+}
 
 std::uint64_t oracle::fresh_value(unsigned producer) {
     const outside world;
@@ -121,9 +127,28 @@ void oracle::observed(int partition, std::int64_t offset, std::uint64_t value) {
     ++_counts.consumed;
 }
 
+void oracle::found(int partition, std::int64_t asked, std::int64_t offset, std::int64_t time,
+                   std::int64_t end) {
+    const auto& values = _logs[index(partition)].values;
+    const auto before = static_cast<std::size_t>(offset < 0 ? end : offset);
+    for (std::size_t i = 0; i < std::min(before, values.size()); ++i) {
+        if (values[i] != 0 && time_of(values[i]) >= asked) {
+            violate(fmt::format("partition {}: the first of time {} is at {}, not at {}", partition,
+                                asked, i, offset));
+            return;
+        }
+    }
+    const std::uint64_t there = offset < 0 || before >= values.size() ? 0 : values[before];
+    if (offset >= 0 && (time < asked || (there != 0 && time_of(there) != time))) {
+        violate(fmt::format("partition {}: offset {} has time {}, says a look-up of {}", partition,
+                            offset, time, asked));
+    }
+    ++_counts.look_ups;
+}
+
 /// Looks for an acknowledged batch in what a power cut at its worst would leave.
 void oracle::check_durable(int partition, std::int64_t base, std::uint64_t first) {
-    const std::string directory = fmt::format("{}{}", _directory, partition);
+    const std::string& directory = _directories[index(partition)];
     std::vector<std::string> names;
     _broker.disk().list(directory, names);
     std::int64_t newest = -1;

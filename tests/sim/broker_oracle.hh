@@ -20,6 +20,7 @@ struct statistics {
     std::uint64_t storage_errors = 0;     ///< of these, because the disk failed
     std::uint64_t consumed = 0;           ///< records, by consumers and audits
     std::uint64_t audits = 0;             ///< whole logs read from the start
+    std::uint64_t look_ups = 0;           ///< offsets by time that were held against the logs
     std::uint64_t broker_starts = 0;      ///< after the first
     std::uint64_t failed_starts = 0;      ///< the disk failed while it started
     std::uint64_t graceful_stops = 0;     ///< that ended well
@@ -36,7 +37,12 @@ std::string describe(const statistics& counts);
 /// thread   that of the world; code of any host calls it
 class oracle {
   public:
-    oracle(io::sim::sim_host& broker, std::string directory, int partitions);
+    /// directories  of all partitions, by their number
+    oracle(io::sim::sim_host& broker, std::vector<std::string> directories);
+
+    /// The time that the record of a value bears, up to latest_time: in no order.
+    static constexpr std::int64_t latest_time = 1000;
+    static std::int64_t time_of(std::uint64_t value) noexcept;
 
     int partitions() const noexcept { return static_cast<int>(_logs.size()); }
     /// The value of a new record of a producer.
@@ -48,6 +54,11 @@ class oracle {
     void acknowledged(int partition, std::int64_t base, std::span<const std::uint64_t> values);
     /// A consumer read this record.
     void observed(int partition, std::int64_t offset, std::uint64_t value);
+    /// The broker says that the first record with a time of `asked` or later is at `offset` and has
+    /// that time; -1: there is none.
+    /// end      what was acknowledged before it was asked
+    void found(int partition, std::int64_t asked, std::int64_t offset, std::int64_t time,
+               std::int64_t end);
     /// Beyond the last acknowledged record.
     std::int64_t acknowledged_end(int partition) const { return _logs[index(partition)].end; }
 
@@ -65,7 +76,7 @@ class oracle {
     void check_durable(int partition, std::int64_t base, std::uint64_t first);
 
     io::sim::sim_host& _broker;
-    const std::string _directory;  // with the topic's name: of partition 0, less the number
+    const std::vector<std::string> _directories;
     statistics _counts;
     std::vector<partition_log> _logs;
     std::vector<std::uint64_t> _next;                       // by producer

@@ -17,7 +17,6 @@ using io::sim::sim_host;
 namespace {
 
 constexpr std::uint16_t port = 9092;
-constexpr const char* topic = "t";
 constexpr const char* data_directory = "/data";
 
 /// One run of the scenario.
@@ -27,8 +26,8 @@ class broker_run {
         : _world(world),
           _broker(world.add_host(options_of_broker(std::move(canaries)))),
           _options(draw_options()),
-          _truth(_broker, fmt::format("{}/{}-", data_directory, topic),
-                 _options.default_partitions),
+          _topics(draw_topics()),
+          _truth(_broker, directories()),
           _load(draw_load()) {
         add_clients();
     }
@@ -81,9 +80,30 @@ class broker_run {
         return options;
     }
 
+    std::vector<std::string> draw_topics() {
+        std::vector<std::string> topics;
+        for (auto left = _world.random().between(1, 3); left > 0; --left) {
+            topics.push_back(fmt::format("t{}", topics.size()));
+        }
+        return topics;
+    }
+
+    std::vector<std::string> directories() const {
+        std::vector<std::string> all;
+        for (const std::string& topic : _topics) {
+            for (int i = 0; i < _options.default_partitions; ++i) {
+                all.push_back(fmt::format("{}/{}-{}", data_directory, topic, i));
+            }
+        }
+        return all;
+    }
+
     workload draw_load() {
         auto& random = _world.random();
-        workload load{.broker = _options.listen, .topic = topic, .truth = _truth};
+        workload load{.broker = _options.listen,
+                      .topics = _topics,
+                      .partitions_each = _options.default_partitions,
+                      .truth = _truth};
         load.pause_max = duration(random.between(1'000'000, 60'000'000));
         load.burst_max = static_cast<unsigned>(random.between(1, 8));
         load.batch_max = static_cast<unsigned>(random.between(1, 4));
@@ -260,6 +280,7 @@ class broker_run {
     io::sim::world& _world;
     sim_host& _broker;
     const broker_options _options;
+    const std::vector<std::string> _topics;
     oracle _truth;
     workload _load;
     std::deque<consumer_state> _consumers;

@@ -40,6 +40,7 @@ TEST_SUITE("sim/broker") {
         CHECK(result.faults.injected(sim::fault::process_kill) > 10);
         CHECK(counts.acknowledged > 10'000);
         CHECK(counts.durability_checks > 1'000);
+        CHECK(counts.look_ups > 1'000);
         CHECK(counts.graceful_stops > 5);
     }
 
