@@ -203,8 +203,11 @@ void consume(const std::string& broker, const std::string& topic, std::int64_t r
     std::vector<rd_kafka_message_t*> batch(1000);
     std::int64_t next = 0;
     while (next < records) {
+        // It waits until the batch is full, and what is no record, as that there are no groups,
+        // counts: so no more are asked for than are to come.
+        const std::size_t most = std::min(batch.size(), static_cast<std::size_t>(records - next));
         const ssize_t got =
-            rd_kafka_consume_batch_queue(queue.get(), patience_ms, batch.data(), batch.size());
+            rd_kafka_consume_batch_queue(queue.get(), patience_ms, batch.data(), most);
         if (got <= 0) {
             throw std::runtime_error(
                 fmt::format("no record for {} s at {}", patience_ms / 1000, next));
