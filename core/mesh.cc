@@ -130,7 +130,7 @@ void mesh_port::wait_for_credit(lane& to, unsigned level, call_record& record) {
     }
     lane::level& line = to.levels[level];
     ++_counters.credit_waits;
-    ++line.waiting;
+    ++to.waiting;
     (line.last_waiting ? line.last_waiting->next : line.first_waiting) = &record;
     line.last_waiting = &record;
 }
@@ -289,11 +289,17 @@ void mesh_port::drain_replies(lane& from) {
             reply.record->finish(reply);
             ++returned[level];
             if (_hurries_credits) [[unlikely]] {
-                return_credits(from, level, std::exchange(returned[level], 0));
+                from.levels[level].credits += std::exchange(returned[level], 0);
+                give_credits(from, level);
             }
         });
     for (unsigned level = 0; count != 0 && level < mesh_options::levels; ++level) {
-        return_credits(from, level, returned[level]);
+        from.levels[level].credits += returned[level];
+    }
+    if (count != 0 && from.waiting != 0) [[unlikely]] {
+        for (unsigned level = 0; level < mesh_options::levels; ++level) {
+            give_credits(from, level);
+        }
     }
 }
 
@@ -427,15 +433,15 @@ call_record* mesh_port::next_waiting(lane& to, unsigned level) noexcept {
             if (line.first_waiting == nullptr) {
                 line.last_waiting = nullptr;
             }
-            --line.waiting;
+            --to.waiting;
             return first;
         }
     }
     return nullptr;
 }
 
-void mesh_port::return_credits(lane& to, unsigned level, unsigned count) {
-    to.levels[level].credits += count;
+/// Those that are there, to who waits for one.
+void mesh_port::give_credits(lane& to, unsigned level) {
     while (to.levels[level].credits != 0) {
         call_record* const next = next_waiting(to, level);
         if (next == nullptr) {
@@ -471,7 +477,7 @@ void mesh_port::expire_waiting(lane& of, instant& next) noexcept {
                 if (after == nullptr) {
                     line.last_waiting = before;
                 }
-                --line.waiting;
+                --of.waiting;
                 ++_counters.timed_out;
                 each->refuse(make_failure("call", "another shard", errc::timed_out));
             }
@@ -481,11 +487,7 @@ void mesh_port::expire_waiting(lane& of, instant& next) noexcept {
 }
 
 std::size_t mesh_port::waiting(shard_id peer) const noexcept {
-    std::size_t sum = 0;
-    for (const lane::level& level : _lanes[peer].levels) {
-        sum += level.waiting;
-    }
-    return sum;
+    return _lanes[peer].waiting;
 }
 
 }  // namespace weir

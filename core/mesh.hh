@@ -227,7 +227,7 @@ class mesh_port {
     void drain_foreign() noexcept;
     void wait_for_credit(lane& to, unsigned level, call_record& record);
     call_record* next_waiting(lane& to, unsigned level) noexcept;
-    void return_credits(lane& to, unsigned level, unsigned count);
+    void give_credits(lane& to, unsigned level);
     void expire_waiting() noexcept;
     void expire_waiting(lane& of, instant& next) noexcept;
     /// On cores of their own peers run all the time; see poller::let_peers_run().

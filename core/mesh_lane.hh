@@ -33,13 +33,13 @@ struct mesh_port::channel {
 struct mesh_port::lane {
     struct level {
         unsigned credits = 0;
-        unsigned waiting = 0;
         call_record* first_waiting = nullptr;
         call_record* last_waiting = nullptr;
     };
 
     shard_id peer = 0;
     bool touched = false;
+    unsigned waiting = 0;          // calls, of all levels
     std::unique_ptr<channel> out;  // our calls
     channel* in = nullptr;         // the peer's, as far as we know
     std::array<level, mesh_options::levels> levels;

@@ -16,6 +16,7 @@ void scheduler::define(scheduling_group group, std::string name, unsigned shares
     WEIR_ASSERT(group.index < max_groups && shares > 0);
     while (_groups.size() <= group.index) {
         _groups.emplace_back();
+        ++_group_count;
     }
     if (_names[group.index].load(std::memory_order_relaxed) == nullptr) {
         _groups[group.index].name = std::move(name);

@@ -58,7 +58,7 @@ class scheduler {
     /// returns  its name, which stays where and as it is; empty before the group is made here
     /// thread   any, for as long as the shard lives: who watches it from outside says the name
     const std::string& name(scheduling_group group) const noexcept;
-    std::size_t group_count() const noexcept { return _groups.size(); }
+    std::size_t group_count() const noexcept { return _group_count; }
     std::size_t ready_count() const noexcept { return _ready; }
 
     struct group {
@@ -78,7 +78,8 @@ class scheduler {
     }
 
   private:
-    std::deque<group> _groups;  // stable addresses; indexed by scheduling_group
+    std::deque<group> _groups;     // stable addresses; indexed by scheduling_group
+    std::size_t _group_count = 0;  // of them: a deque has to reckon, and calls ask each time
     std::array<std::atomic<const std::string*>, max_groups> _names{};  // once they are written
     const std::string _no_name;
     std::size_t _ready = 0;
