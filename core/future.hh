@@ -276,7 +276,9 @@ class [[nodiscard]] future {
         std::exception_ptr _failure;
     };
     phase _phase;
-    origin _made;  // of the failure
+    union {  // alone, so that nothing is written before there is a failure
+        origin _made;
+    };
 };
 
 /// The end of a future that is written, once. get_future() comes first. Settling it never runs

@@ -21,6 +21,7 @@ struct alignas(4) task_context {
     std::uint8_t call_depth = 0;
     /// How many led here, whether they wait or not: as many may, at most.
     std::uint8_t calls_above = 0;
+    std::uint8_t unused = 0;  ///< else it is copied in parts
 };
 
 /// Something that runs on a shard when its turn comes: a coroutine, a continuation, a fiber.
