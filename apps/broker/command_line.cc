@@ -199,6 +199,11 @@ void add_storage_limits(CLI::Option_group& limits, broker_options& broker, texts
                     "Logs that a start after a crash reads at the same time, a shard")
         ->capture_default_str()
         ->check(CLI::Range(1, 1000));
+    limits
+        .add_option("--walk-bytes-a-second", broker.storage.log.walk_bytes_a_second,
+                    "Rate, a shard, at which a start after a crash looks through what it left")
+        ->capture_default_str()
+        ->check(CLI::Range(std::uint64_t{1} << 20, std::uint64_t{1} << 40));
     limits.add_option("--reopen-attempts", broker.storage.reopen.attempts_max,
                       "Tries in a row to reopen a log that a failed write stopped; 0: none; "
                       "without it they never end");

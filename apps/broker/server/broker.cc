@@ -332,6 +332,13 @@ void broker::register_metrics() {
             &log_metrics::stops);
     of_logs("weir_broker_recovered_bytes", "Bytes that starts and reopenings had to walk.",
             &log_metrics::recovered_bytes);
+    of_logs("weir_broker_recovery_read_bytes", "Bytes that they read of open logs for that.",
+            &log_metrics::recovery_read_bytes);
+    of_logs("weir_broker_walked_later_bytes",
+            "Bytes that starts left to the marks, and that were walked since.",
+            &log_metrics::walked_later_bytes);
+    of_logs("weir_broker_damaged_batches", "Acknowledged batches that such a walk found damaged.",
+            &log_metrics::damaged_batches);
     of_logs("weir_broker_log_reopens", "Logs that took appends again after a stop.",
             &log_metrics::reopens);
     of_logs("weir_broker_log_reopens_failed", "Tries to reopen a log that failed.",

@@ -70,6 +70,7 @@ log::log(std::string directory, log_options options, recent_memory& recent,
          read_ahead_memory* ahead, semaphore* mark_syncs)
     : _directory(std::move(directory)),
       _options(options),
+      _end_of_walks(std::make_shared<abort_source>()),
       _mark_syncs(mark_syncs),
       _end_of_waits(std::make_unique<abort_source>()),
       _recent(recent),

@@ -141,15 +141,19 @@ class log {
     bool stopped() const noexcept { return _failure != nullptr; }
     /// Whether a file is open to append to.
     bool active() const noexcept { return _active != nullptr; }
-    /// Whether rest() would have something to do: it is active, and nothing is on its way.
+    /// Whether rest() would have something to do, and nothing is on its way.
     bool can_rest() const noexcept {
-        return _active != nullptr && !_committing && !_mark_syncing && !stopped() && !_closed;
+        return (_active != nullptr || has_unsealed()) && !_committing && !_mark_syncing &&
+               !stopped() && !_closed;
     }
     /// When it took its last append, or was opened.
     instant last_commit() const noexcept { return _last_commit; }
     /// Seals and closes what can_rest(). Appends that come meanwhile wait for it, and open it
     /// again.
-    future<> rest();
+    /// paced    what a start left to the mark is read at log_options::walk_bytes_a_second
+    future<> rest(bool paced = false);
+    /// What is being read so is left unread: the log is to be closed.
+    void end_walks() noexcept { _end_of_walks->request(); }
     /// Closes the files that only reads need, if there was no read since the last call.
     void close_idle_reads() noexcept;
     /// Ends a stop: cuts or rewrites, and syncs, what was not acknowledged, as at a start.
@@ -211,7 +215,12 @@ class log {
     future<> seal_in_background(segment& old, std::unique_ptr<active_segment> file);
     future<> seal_file(segment& old, active_segment& file);
     future<> end_background_work();
-    future<> seal_active(gate::holder inside);
+    future<> seal_active(gate::holder inside, bool paced);
+    future<> seal_left_open();
+    future<> seal_for_good(segment& whole);
+    void tell_unsealed(const char* cause) noexcept;
+    future<> look_through(std::int64_t base_offset, bool paced);
+    bool has_unsealed() const noexcept;
 
     // log_marks.cc: the mark of what is acknowledged.
     marked_end whole_end() const noexcept;
@@ -266,6 +275,8 @@ class log {
     std::unique_ptr<active_segment> _active;  // of _segments.back(); null while that is sealed
     instant _last_commit{};
     std::uint64_t _reads_seen = 0;  // by close_idle_reads()
+    semaphore _walks{1};
+    std::shared_ptr<abort_source> _end_of_walks;  // of look_through(); as _background
     bool _roll_due = false;  // until it succeeds: the new file may exist, and bear this end's name
     future<> _sealing;       // of the segment before; empty when there is none
     std::vector<read_file> _read_files;  // the latest used last

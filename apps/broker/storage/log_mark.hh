@@ -28,6 +28,7 @@ struct found_mark {
     marked_end end;        ///< of the newest record that is whole; all zeros if none is
     bool whole = true;     ///< false: there was a newer record, or all of them, and it was spoilt
     std::string why = {};  ///< then
+    bool trusted = false;  ///< what it covers need not be walked before the log is served
 };
 
 /// What a log knows, beyond its files, of what it has acknowledged: nothing below may ever be cut,

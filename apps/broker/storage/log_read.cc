@@ -63,7 +63,7 @@ read_outlook log::outlook(std::int64_t offset, std::size_t enough) const noexcep
         return {found.bytes, found.first};
     }
     const segment& from = *segment_of(offset);
-    if (&from != _segments.back().get()) {
+    if (&from != _segments.back().get() || !from.index.covers(offset)) {
         return {enough};  // a whole file behind: as Kafka, that is never too little
     }
     return {std::min<std::size_t>(enough, from.size - from.index.place_before(offset).position)};
@@ -116,12 +116,14 @@ future<disk_read> log::read_on(std::int64_t offset, std::size_t max_bytes, std::
     } else if (earlier) {
         got = co_await read_from_disk({earlier->at, -1}, offset, max_bytes, first_max);
     } else {
+        if (!segment_of(offset)->index.covers(offset)) {
+            co_await look_through(segment_of(offset)->base_offset, false);
+        }
         const segment& from = *segment_of(offset);
         const segment_index::place start = from.index.place_before(offset);
-        const std::int64_t starts_at = start.last_offset < 0 ? from.base_offset : -1;
         got = co_await read_from_disk(
-            {{starts_at, from.base_offset, start.position}, start.last_offset}, offset, max_bytes,
-            first_max);
+            {{start.first_offset, from.base_offset, start.position}, start.last_offset}, offset,
+            max_bytes, first_max);
     }
     if (got.first_bytes > 0) {
         co_return got;
@@ -274,6 +276,14 @@ error log::damaged_read(std::int64_t base_offset, std::uint64_t position) {
 future<std::optional<timestamp_position>> log::find_timestamp(std::int64_t timestamp,
                                                               std::size_t opened_max,
                                                               semaphore* openings) {
+    {
+        const gate::holder inside = _readers.hold();
+        for (std::size_t i = 0; i < _segments.size(); ++i) {
+            if (_segments[i]->unwalked > 0) {
+                co_await look_through(_segments[i]->base_offset, false);
+            }
+        }
+    }
     const auto newest = std::find_if(_segments.begin(), _segments.end(), [&](const auto& each) {
         return each->index.max_timestamp() >= timestamp;
     });

@@ -20,14 +20,18 @@ future<> log::recover_segments(bool knows_its_end, abort_source* give_up) {
         here.log().write(here.log_context(), log_level::warning, "mark damaged",
                          {{"cause", known.why}});
     }
+    known.trusted = mark && mark->whole && !knows_its_end;
     known.whole = known.whole || knows_its_end;
     known.end.next_offset = std::max(known.end.next_offset, _end_offset);
     _segments = co_await recover(_directory, _options, _metrics, known, give_up);
     _end_offset = _segments.empty() ? 0 : _segments.back()->next_offset;
     _next_offset = _end_offset;
-    if (!(mark && mark->whole) && !_segments.empty()) {
-        // Of a program that had no marks yet, or spoilt. What was found is durable.
+    const bool says_less = !mark || !mark->whole || mark->end.next_offset < _end_offset;
+    if (says_less && !_segments.empty()) {
+        // Of a program that had no marks yet, spoilt, or of before the last commit. What was found
+        // is durable, and somebody may read it.
         co_await open_mark();
+        co_await _mark->sync();
         co_await close_mark();
     }
 }
@@ -55,11 +59,20 @@ future<> log::prepare_segment() {
         }
         co_return;
     }
-    if (_segments.empty() || must_roll(_pending.front())) {
-        co_await roll();
-        co_return;
+    if (_segments.empty()) {
+        co_return co_await roll();
     }
     segment& last = *_segments.back();
+    if (last.tail_unseen) {
+        co_await prove_tail(_directory, last, _options, _metrics);
+    }
+    if (must_roll(_pending.front())) {
+        if (!last.has_index) {
+            co_await look_through(last.base_offset, false);
+            co_await seal_for_good(last);
+        }
+        co_return co_await roll();
+    }
     auto resumed = co_await active_segment::resume(_directory, last, _options, _metrics);
     if (last.has_index) {
         co_await unseal(_directory, last, _options);
@@ -111,39 +124,77 @@ future<> log::seal_in_background(segment& old, std::unique_ptr<active_segment> f
     co_await seal_file(old, *file);
 }
 
+/// A sealed segment has no copy of its tail.
+future<> log::seal_for_good(segment& whole) {
+    co_await seal(_directory, whole, _options);
+    const std::string copy = segment_path(_directory, whole.base_offset, tail_copy_suffix);
+    if (co_await io::exists(copy)) {
+        co_await io::unlink(copy);
+    }
+}
+
 /// Never fails, once it has a frame: a segment that could not be sealed is walked by the next
 /// start.
 future<> log::seal_file(segment& old, active_segment& file) {
     try {
         co_await file.settle();  // whatever fails: nothing of it is under way when it goes
+        co_await look_through(old.base_offset, false);
         co_await file.prepare_to_seal();
         co_await file.close();
-        co_await seal(_directory, old, _options);
-        if (_options.tail_copy) {
-            co_await io::unlink(segment_path(_directory, old.base_offset, tail_copy_suffix));
-        }
+        co_await seal_for_good(old);
     } catch (const std::exception& e) {
-        ++_metrics.seals_failed;
-        shard& here = this_shard();
-        here.log().write(here.log_context(), log_level::warning, "segment not sealed",
-                         {{"directory", _directory}, {"cause", e.what()}});
+        tell_unsealed(e.what());
     }
 }
 
-future<> log::rest() {
+/// Makes the index of a segment whole that a start left to the mark. Who comes while somebody else
+/// is at it waits for that.
+future<> log::look_through(std::int64_t base_offset, bool paced) {
+    const std::shared_ptr<abort_source> give_up = _end_of_walks;
+    if (segment_of(base_offset)->unwalked == 0) {
+        co_return;
+    }
+    const semaphore_units turn = co_await _walks.acquire(1, *give_up);
+    const std::uint64_t until = segment_of(base_offset)->unwalked;
+    if (until == 0) {
+        co_return;
+    }
+    segment_index start =
+        co_await index_start(_directory, base_offset, until, _options, _metrics, paced, *give_up);
+    segment& of = *segment_of(base_offset);  // reopen() may have replaced it
+    if (of.base_offset == base_offset && of.unwalked == until) {
+        of.index.put_before(std::move(start));
+        of.unwalked = 0;
+    }
+}
+
+bool log::has_unsealed() const noexcept {
+    return !_segments.empty() && !_segments.back()->sealed && !_segments.back()->has_index;
+}
+
+future<> log::rest(bool paced) {
     WEIR_ASSERT(can_rest());
-    return seal_active(_background->hold());
+    return seal_active(_background->hold(), paced);
 }
 
 /// Never fails: without memory for it the log stays open.
-future<> log::seal_active(gate::holder inside) {
+future<> log::seal_active(gate::holder inside, bool paced) {
+    try {
+        co_await look_through(_segments.back()->base_offset, paced);
+    } catch (const std::exception&) {
+        _last_commit = this_shard().now();  // it is tried again when it was idle once more
+        co_return;
+    }
+    if (!can_rest()) {
+        co_return;  // it is in use
+    }
     _committing = true;  // what is appended waits in line
     try {
         co_await close_mark();  // first: no sync of it begins from here on
         if (_sealing.valid()) {
             co_await std::exchange(_sealing, {});
         }
-        co_await seal_file(*_segments.back(), *_active);
+        co_await (_active ? seal_file(*_segments.back(), *_active) : seal_left_open());
         _active = nullptr;
         ++_metrics.rests;
     } catch (const std::bad_alloc&) {
@@ -154,6 +205,31 @@ future<> log::seal_active(gate::holder inside) {
     }
 }
 
+/// What a start left open, and nobody has appended to since.
+future<> log::seal_left_open() {
+    segment& last = *_segments.back();
+    try {
+        if (last.tail_unseen) {
+            co_await prove_tail(_directory, last, _options, _metrics);
+        }
+        co_await seal_for_good(last);
+    } catch (const error& e) {
+        if (e.is(errc::corrupt)) {
+            stop(std::current_exception());
+            co_return;
+        }
+        tell_unsealed(e.what());
+        _last_commit = this_shard().now();
+    }
+}
+
+void log::tell_unsealed(const char* cause) noexcept {
+    ++_metrics.seals_failed;
+    shard& here = this_shard();
+    here.log().write(here.log_context(), log_level::warning, "segment not sealed",
+                     {{"directory", _directory}, {"cause", cause}});
+}
+
 void log::close_idle_reads() noexcept {
     if (std::exchange(_reads_seen, _metrics.reads_from_disk) == _metrics.reads_from_disk) {
         _read_files.clear();
@@ -162,6 +238,7 @@ void log::close_idle_reads() noexcept {
 
 future<> log::end_background_work() {
     _end_of_waits->request();
+    _end_of_walks->request();
     co_await _background->close();
     if (_sealing.valid()) {
         co_await std::exchange(_sealing, {});
@@ -176,9 +253,11 @@ future<> log::reopen() {
     // What needs memory comes first: a gate that has closed can't be closed by the next try.
     auto background = std::make_unique<gate>();
     auto end_of_waits = std::make_unique<abort_source>();
+    auto end_of_walks = std::make_shared<abort_source>();
     co_await end_background_work();
     _background = std::move(background);
     _end_of_waits = std::move(end_of_waits);
+    _end_of_walks = std::move(end_of_walks);
     co_await close_mark();
     if (auto old = std::exchange(_active, nullptr)) {
         // Its descriptor has failed for good; closing it has nothing to add.
@@ -208,7 +287,8 @@ future<> log::close() {
     notify();
     if (_active) {
         auto file = std::exchange(_active, nullptr);
-        if (stopped()) {
+        if (stopped() || _segments.back()->unwalked > 0) {
+            // What was left to the mark is left so again: a stop doesn't wait for a walk.
             co_await file->close().then_wrapped(
                 [](future<> closed) { std::move(closed).ignore(); });
         } else {

@@ -24,6 +24,7 @@ void log_options::check() const {
     require(max_commit_bytes <= max_waiting_bytes, "max_waiting_bytes: at least max_commit_bytes");
     require(max_read_bytes >= 4096, "max_read_bytes: at least 4 KiB");
     require(max_followed_readers > 0, "max_followed_readers: above 0");
+    require(walk_bytes_a_second >= (std::uint64_t{1} << 20), "walk_bytes_a_second: at least 1 MiB");
     require(idle_max > duration(0), "idle_max: above 0");
     require(mark_sync_bytes > 0 && mark_sync_wait_max > duration(0),
             "mark_sync_bytes, mark_sync_wait_max: above 0");
@@ -55,7 +56,10 @@ log_metrics& log_metrics::operator+=(const log_metrics& other) noexcept {
     reads_ahead += other.reads_ahead;
     reads_ahead_dropped += other.reads_ahead_dropped;
     damaged_reads += other.damaged_reads;
+    damaged_batches += other.damaged_batches;
     recovered_bytes += other.recovered_bytes;
+    recovery_read_bytes += other.recovery_read_bytes;
+    walked_later_bytes += other.walked_later_bytes;
     cut_bytes += other.cut_bytes;
     restored_tails += other.restored_tails;
     waiting_bytes += other.waiting_bytes;

@@ -42,6 +42,8 @@ struct log_options {
     /// A log that took no append for so long is sealed and closed: it holds no descriptor, and the
     /// next start reads one page of it. The next append opens it again.
     duration idle_max = std::chrono::seconds(60);
+    /// What a start left to the mark is read at this rate, a shard, before such a log is sealed.
+    std::uint64_t walk_bytes_a_second = std::uint64_t{64} << 20;
     /// For devices that may spoil all of a page that is being written when the power goes: what is
     /// acknowledged in the tail page is copied to a side file before the page is written again.
     /// Without it a device must leave each logical sector old or new.
@@ -85,7 +87,10 @@ struct log_metrics {
     std::uint64_t reads_ahead = 0;          ///< of the device, before anybody asked
     std::uint64_t reads_ahead_dropped = 0;  ///< for which nobody came
     std::uint64_t damaged_reads = 0;
+    std::uint64_t damaged_batches = 0;      ///< met by those who looked through a segment
     std::uint64_t recovered_bytes = 0;      ///< walked at opening
+    std::uint64_t recovery_read_bytes = 0;  ///< read from the device for that
+    std::uint64_t walked_later_bytes = 0;   ///< that an opening left to the mark
     std::uint64_t cut_bytes = 0;            ///< of torn tails, zeros not counted
     std::uint64_t restored_tails = 0;       ///< written again from their copy
     std::uint64_t waiting_bytes = 0;        ///< now: appended and not yet durable

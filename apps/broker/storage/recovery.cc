@@ -2,7 +2,9 @@
 #include <broker/storage/recovery.hh>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <utility>
 
 #include <broker/storage/names.hh>
 #include <broker/storage/segment_walk.hh>
@@ -13,6 +15,7 @@
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
 #include <weir/core/log.hh>
+#include <weir/core/sleep.hh>
 
 namespace weir::broker {
 
@@ -50,15 +53,39 @@ class segment_recovery {
         const bool was_sealed =
             co_await io::exists(segment_path(_directory, _found->base_offset, index_suffix));
         if (!was_sealed || !co_await trust(data)) {
+            const marked_end& mark = _marked.end;
+            _from_mark = _last && !was_sealed && !_restored && _marked.trusted && _marked.whole &&
+                         mark.segment_base == _found->base_offset && mark.position > 0 &&
+                         mark.position <= _file_size;
             co_await walk(data);
-            co_await check_tail(data, was_sealed);
-            co_await finish(was_sealed);
+            if (_from_mark) {
+                co_await leave_open(data);
+            } else {
+                co_await check_tail(data, was_sealed);
+                co_await finish(was_sealed);
+            }
         }
         co_await data.close();
-        if (_has_copy) {
+        if (_has_copy && !_from_mark) {
             co_await io::unlink(copy);
         }
         co_return std::move(_found);
+    }
+
+    /// Looks at what follows an open segment that an earlier run() left open.
+    future<> prove_tail(segment& of) {
+        _has_copy =
+            co_await io::exists(segment_path(_directory, _found->base_offset, tail_copy_suffix));
+        _found->size = of.size;
+        _found->next_offset = of.next_offset;
+        io::file data = co_await open_segment_file(_path, _options, io::op::access::read);
+        _file_size = co_await data.size();
+        co_await check_tail(data, false);
+        co_await data.close();
+        // Its index files may be gone only until a power cut: see finish().
+        co_await io::sync_directory(_directory);
+        co_await cut();
+        of.tail_unseen = false;
     }
 
   private:
@@ -76,6 +103,7 @@ class segment_recovery {
         if (std::memcmp(there.data(), copy->pages.data(), copy->length) != 0) {
             co_await file.write(copy->position, copy->pages.span());
             ++_metrics.restored_tails;
+            _restored = true;
         }
         co_await file.close();
     }
@@ -126,7 +154,13 @@ class segment_recovery {
 
     future<> walk(io::file& data) {
         _found->index = segment_index(_found->base_offset, _options.index_interval_bytes);
-        segment_walk batches(data, 0, _file_size, _found->base_offset, _options);
+        if (_from_mark) {
+            _found->unwalked = _marked.end.position;
+            _found->unwalked_offset = _marked.end.next_offset;
+            _found->index.begin_at(_found->unwalked, _found->unwalked_offset);
+        }
+        segment_walk batches(data, _found->unwalked, _file_size,
+                             _from_mark ? _found->unwalked_offset : _found->base_offset, _options);
         for (;;) {
             const std::uint64_t position = batches.position();
             const auto batch = co_await batches.next();
@@ -144,7 +178,46 @@ class segment_recovery {
         }
         _found->size = batches.position();
         _found->next_offset = batches.offset();
-        _metrics.recovered_bytes += _found->size;
+        _metrics.recovered_bytes += _found->size - _found->unwalked;
+        _metrics.recovery_read_bytes += batches.bytes_read();
+    }
+
+    /// Leaves it as it is, for a later look: what the mark covers is known to be there. Only what
+    /// is above is judged, and made durable, and what is no record is cut off.
+    future<> leave_open(io::file& data) {
+        _found->tail_unseen = co_await zeros_follow(data);
+        if (!_found->tail_unseen) {
+            co_await check_tail(data, false);
+        } else if (_found->size < _copied_end) {
+            throw damaged(_found->size, "the copy of its tail knows of more");
+        }
+        if (!_found->tail_unseen || _found->size > _marked.end.position) {
+            co_await io::sync_directory(_directory);  // see finish()
+            co_await rewrite_last_commit();
+            co_await cut();
+        }
+    }
+
+    /// Whether there is nothing where the next commit began, if there was one.
+    future<bool> zeros_follow(io::file& data) {
+        const std::uint64_t end = _found->size;
+        const std::uint64_t from = page_floor(end);
+        io::aligned_buffer pages(2 * page_size);
+        const std::size_t got = co_await data.read(from, pages.span());
+        _metrics.recovery_read_bytes += got;
+        const std::span<const std::byte> there = pages.span().first(got);
+        co_return std::ranges::all_of(there.subspan(std::min<std::size_t>(end - from, got)),
+                                      [](std::byte each) { return each == std::byte{0}; });
+    }
+
+    /// Takes away what check_tail() found to be no record.
+    future<> cut() {
+        if (_torn) {
+            io::file file = co_await open_segment_file(_path, _options, io::op::access::write);
+            co_await file.truncate(_found->size);
+            co_await file.sync(true);
+            co_await file.close();
+        }
     }
 
     /// Decides whether what follows the last good batch is zeros, a torn commit, or damage.
@@ -164,6 +237,7 @@ class segment_recovery {
         }
         const tail_findings tail =
             co_await examine_tail(data, end, _file_size, _found->next_offset, _options);
+        _metrics.recovery_read_bytes += _file_size - end;
         if (tail.last_nonzero <= end) {
             co_return;
         }
@@ -186,6 +260,7 @@ class segment_recovery {
         if (!_has_copy && !co_await is_torn(data, end, tail.last_nonzero - end)) {
             throw damaged(end, "a bad batch that is not torn between sectors");
         }
+        _torn = true;
         _metrics.cut_bytes += tail.last_nonzero - end;
         shard& here = this_shard();
         here.log().write(here.log_context(), log_level::warning, "torn commit cut from log",
@@ -270,7 +345,10 @@ class segment_recovery {
     std::unique_ptr<segment> _found;
     std::uint64_t _file_size = 0;
     std::int64_t _indexed_end = 0;  // the offset after the last that the index knows
+    bool _from_mark = false;        // what lies before the mark is left for later
+    bool _torn = false;             // what follows it is no record
     bool _has_copy = false;         // there is a side file
+    bool _restored = false;         // and the device had spoilt what it holds
     std::uint64_t _copied_end = 0;  // of what it holds, if that is whole
 };
 
@@ -299,7 +377,57 @@ error missing(const std::string& directory, std::int64_t offset) {
         errc::corrupt};
 }
 
+void tell_damage(const std::string& path, std::uint64_t position, log_metrics& metrics) {
+    ++metrics.damaged_batches;
+    shard& here = this_shard();
+    here.log().write(here.log_context(), log_level::error, "acknowledged batch damaged",
+                     {{"file", path}, {"position", position}});
+}
+
 }  // namespace
+
+future<> prove_tail(std::string directory, segment& of, const log_options& options,
+                    log_metrics& metrics) {
+    const found_mark everything{.end = {.next_offset = of.next_offset}};
+    segment_recovery each(directory, of.base_offset, true, everything, options, metrics, nullptr);
+    co_await each.prove_tail(of);
+}
+
+future<segment_index> index_start(std::string directory, std::int64_t base_offset,
+                                  std::uint64_t until, const log_options& options,
+                                  log_metrics& metrics, bool paced, abort_source& give_up) {
+    const std::string path = segment_path(directory, base_offset, log_suffix);
+    io::file data = co_await open_segment_file(path, options, io::op::access::read);
+    segment_index index(base_offset, options.index_interval_bytes);
+    segment_walk batches(data, 0, until, base_offset, options);
+    std::uint64_t slept_at = 0;
+    for (;;) {
+        const std::uint64_t position = batches.position();
+        const auto batch = co_await batches.next_or_spoilt();
+        if (!batch || !index.can_hold(*batch, position)) {
+            if (position < until) {
+                tell_damage(path, position, metrics);
+            }
+            break;
+        }
+        if (!batch->crc_matches()) {
+            tell_damage(path, position, metrics);
+        }
+        index.add(*batch, position);
+        give_up.check();
+        if (paced && batches.bytes_read() > slept_at) {
+            const std::uint64_t read =
+                batches.bytes_read() - std::exchange(slept_at, batches.bytes_read());
+            co_await sleep_for(
+                std::chrono::nanoseconds(read * 1'000'000'000 / options.walk_bytes_a_second),
+                give_up);
+        }
+        co_await maybe_yield();
+    }
+    metrics.walked_later_bytes += batches.position();
+    co_await data.close();
+    co_return index;
+}
 
 future<segment_list> recover(std::string directory, const log_options& options,
                              log_metrics& metrics, const found_mark& marked,

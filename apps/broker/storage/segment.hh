@@ -20,6 +20,12 @@ struct segment {
     std::int64_t next_offset = 0;  ///< of the batch that would follow
     std::uint64_t size = 0;        ///< bytes of whole, durable batches
     segment_index index;
+    /// Bytes at its start that a start left to the mark: acknowledged, and not looked at since. The
+    /// index begins behind them.
+    std::uint64_t unwalked = 0;
+    std::int64_t unwalked_offset = 0;  ///< of the batch behind them
+    /// Whether zeros are only believed to follow it: see prove_tail().
+    bool tail_unseen = false;
     bool sealed = false;
     bool has_index = false;  ///< sealed, or what a failed seal or unseal left: of its index files
 };

@@ -16,6 +16,30 @@ bool segment_index::can_hold(const protocol::batch_view& batch,
            position <= INT32_MAX;
 }
 
+void segment_index::begin_at(std::uint64_t position, std::int64_t offset) noexcept {
+    _begins = {position, offset};
+}
+
+void segment_index::put_before(segment_index earlier) {
+    earlier._offsets.insert(earlier._offsets.end(), _offsets.begin(), _offsets.end());
+    for (const time_entry& each : _times) {
+        if (each.timestamp > earlier._max_timestamp) {
+            earlier._times.push_back(each);
+        }
+    }
+    _offsets.swap(earlier._offsets);
+    _times.swap(earlier._times);
+    _begins = earlier._begins;
+    if (_last.relative_offset < 0) {
+        _last = earlier._last;
+        _since_entry = earlier._since_entry;
+    }
+    if (earlier._max_timestamp >= _max_timestamp) {
+        _max_timestamp = earlier._max_timestamp;
+        _max_timestamp_at = earlier._max_timestamp_at;
+    }
+}
+
 void segment_index::add(const protocol::batch_view& batch, std::uint64_t position) {
     WEIR_ASSERT(can_hold(batch, position));
     const std::int64_t relative = batch.last_offset() - _base_offset;
@@ -82,10 +106,10 @@ segment_index::place segment_index::place_before(std::int64_t offset) const noex
                                             return relative < entry.relative_offset;
                                         });
     if (after == _offsets.begin()) {
-        return {0, -1};
+        return {_begins.position, _begins.offset, -1};
     }
     const offset_entry& before = *std::prev(after);
-    return {static_cast<std::uint64_t>(before.position), _base_offset + before.relative_offset};
+    return {static_cast<std::uint64_t>(before.position), -1, _base_offset + before.relative_offset};
 }
 
 std::int64_t segment_index::offset_before(std::int64_t timestamp) const noexcept {

@@ -22,7 +22,15 @@ class segment_index {
 
     segment_index() = default;
     segment_index(std::int64_t base_offset, std::uint32_t interval_bytes) noexcept
-        : _base_offset(base_offset), _interval_bytes(interval_bytes) {}
+        : _base_offset(base_offset), _begins{0, base_offset}, _interval_bytes(interval_bytes) {}
+
+    /// Knows nothing of what lies before a batch: see put_before().
+    void begin_at(std::uint64_t position, std::int64_t offset) noexcept;
+    /// Whether it knows where to look for an offset.
+    bool covers(std::int64_t offset) const noexcept { return offset >= _begins.offset; }
+    /// Adds what lies before begin_at().
+    /// earlier  of the same segment, from its start on
+    void put_before(segment_index earlier);
 
     /// Whether a batch can be in this segment: entries have 31 bits for offsets and positions.
     bool can_hold(const protocol::batch_view& batch, std::uint64_t position) const noexcept;
@@ -36,12 +44,13 @@ class segment_index {
     /// needs stay.
     void thin(std::size_t limit);
 
-    /// A batch that the index knows: by its last offset, or as the segment's first.
+    /// A batch that the index knows: by its last offset, or, if it is the first, by its first.
     struct place {
         std::uint64_t position;
-        std::int64_t last_offset;  ///< -1 for the first: its first offset is the segment's
+        std::int64_t first_offset;  ///< -1: not known
+        std::int64_t last_offset;   ///< likewise
     };
-    /// returns  a batch at or before the one that has `offset`
+    /// returns  a batch at or before the one that has `offset`, which it covers
     place place_before(std::int64_t offset) const noexcept;
     /// returns  an offset such that all batches that end before it are older than `timestamp`
     std::int64_t offset_before(std::int64_t timestamp) const noexcept;
@@ -73,9 +82,15 @@ class segment_index {
         std::int32_t relative_offset;  // the last offset of the batch that has it
     };
 
+    struct beginning {
+        std::uint64_t position = 0;
+        std::int64_t offset = 0;
+    };
+
     void add_time();
 
     std::int64_t _base_offset = 0;
+    beginning _begins;
     std::uint32_t _interval_bytes = 4096;
     std::vector<offset_entry> _offsets;
     std::vector<time_entry> _times;

@@ -13,6 +13,7 @@ using protocol::batch_walk;
 
 namespace {
 
+constexpr std::size_t first_window_bytes = std::size_t{32} << 10;
 constexpr std::size_t window_bytes = std::size_t{1} << 20;
 
 /// Reads what O_DIRECT lets it: from a page's start, whole pages.
@@ -33,24 +34,35 @@ std::size_t plausible_batch(std::span<const std::byte> bytes, std::int64_t offse
 
 }  // namespace
 
-bool is_good(const batch_view& batch, std::int64_t offset, const log_options& options) noexcept {
+bool is_in_place(const batch_view& batch, std::int64_t offset,
+                 const log_options& options) noexcept {
     return batch.base_offset() == offset && batch.last_offset_delta() >= 0 &&
            batch.next_offset() > offset && batch.leader_epoch() >= 0 &&
-           batch.leader_epoch() <= options.leader_epoch && batch.crc_matches();
+           batch.leader_epoch() <= options.leader_epoch;
+}
+
+bool is_good(const batch_view& batch, std::int64_t offset, const log_options& options) noexcept {
+    return is_in_place(batch, offset, options) && batch.crc_matches();
 }
 
 segment_walk::segment_walk(io::file& file, std::uint64_t position, std::uint64_t end,
                            std::int64_t offset, const log_options& options) noexcept
-    : _file(file), _position(position), _end(end), _offset(offset), _options(options) {}
+    : _file(file),
+      _position(position),
+      _end(end),
+      _offset(offset),
+      _options(options),
+      _next_window(first_window_bytes) {}
 
-future<std::optional<batch_view>> segment_walk::next() {
+future<std::optional<batch_view>> segment_walk::next(bool also_spoilt) {
     std::size_t needed = batch_view::header_size;
     // A larger batch than one commit was never written, whatever its length says.
     while (needed <= std::min<std::uint64_t>(_end - _position, _options.max_commit_bytes)) {
         const auto bytes = co_await view(needed);
         batch_walk walk(bytes);
         if (const auto batch = walk.next()) {
-            if (!is_good(*batch, _offset, _options)) {
+            if (!is_in_place(*batch, _offset, _options) ||
+                (!also_spoilt && !batch->crc_matches())) {
                 break;
             }
             _position += batch->bytes().size();
@@ -74,11 +86,13 @@ future<std::span<const std::byte>> segment_walk::view(std::size_t bytes) {
         const std::uint64_t left = page_ceiling(_end) - _window_position;
         const std::uint64_t size =
             std::max<std::uint64_t>(page_ceiling(_position + bytes) - _window_position,
-                                    std::min<std::uint64_t>(window_bytes, left));
+                                    std::min<std::uint64_t>(_next_window, left));
+        _next_window = std::min(2 * _next_window, window_bytes);
         if (_window.size() != size) {
             _window = io::aligned_buffer(size);
         }
         _window_bytes = co_await read_pages(_file, _window_position, _window);
+        _bytes_read += _window_bytes;
     }
     const std::uint64_t stop = std::min(_window_position + _window_bytes, _end);
     const std::uint64_t start = std::min(_position, stop);

@@ -24,12 +24,18 @@ class segment_walk {
                  const log_options& options) noexcept;
 
     /// returns  the next good batch, valid until the next call; null at the first that is not
-    future<std::optional<protocol::batch_view>> next();
+    future<std::optional<protocol::batch_view>> next() { return next(false); }
+    /// Takes also one that is spoilt, if its header says where the next one is: crc_matches()
+    /// tells.
+    future<std::optional<protocol::batch_view>> next_or_spoilt() { return next(true); }
     /// Where the batch after the last good one starts, and the offset that it should have.
     std::uint64_t position() const noexcept { return _position; }
     std::int64_t offset() const noexcept { return _offset; }
+    /// What was read from the file so far.
+    std::uint64_t bytes_read() const noexcept { return _bytes_read; }
 
   private:
+    future<std::optional<protocol::batch_view>> next(bool also_spoilt);
     future<std::span<const std::byte>> view(std::size_t bytes);
 
     io::file& _file;
@@ -40,9 +46,14 @@ class segment_walk {
     io::aligned_buffer _window;
     std::uint64_t _window_position = 0;
     std::size_t _window_bytes = 0;
+    std::size_t _next_window;  // doubled up to a MiB: where little is to be walked, little is read
+    std::uint64_t _bytes_read = 0;
 };
 
-/// Whether a batch is what a log of these options would have written with this offset.
+/// Whether a batch is where a log of these options would have written one with this offset.
+bool is_in_place(const protocol::batch_view& batch, std::int64_t offset,
+                 const log_options& options) noexcept;
+/// Whether it is, and its bytes are what was written.
 bool is_good(const protocol::batch_view& batch, std::int64_t offset,
              const log_options& options) noexcept;
 

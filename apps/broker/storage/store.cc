@@ -51,6 +51,7 @@ future<std::unique_ptr<store>> store::open(std::string directory, store_options 
         opened->open_in_turn(opened->_openings.hold()).ignore();
     }
     opened->look_for_idle_logs(opened->_openings.hold()).ignore();
+    opened->seal_left_open(opened->_openings.hold()).ignore();
     co_return opened;
 }
 
@@ -63,7 +64,7 @@ future<> store::look_for_idle_logs(gate::holder) {
             co_await sleep_for(period, _closing);
             _keeper.look();
             for (log* const each : idle_logs()) {
-                if (each->can_rest() && !_closing.requested()) {
+                if (each->active() && each->can_rest() && !_closing.requested()) {
                     co_await each->rest();
                 }
             }
@@ -77,11 +78,42 @@ future<> store::look_for_idle_logs(gate::holder) {
     }
 }
 
+/// One after the other, and slowly: what recovery left to the marks is walked, so that damage is
+/// found, and sealed. Never fails.
+future<> store::seal_left_open(gate::holder) {
+    while (!_closing.requested()) {
+        try {
+            co_await sleep_for(longest_look, _closing);
+            for (log* const each : left_open()) {
+                if (!each->active() && each->can_rest() && !_closing.requested()) {
+                    co_await each->rest(true);
+                }
+                co_await maybe_yield();
+            }
+        } catch (const std::exception&) {
+            // As above.
+        }
+        co_await yield();
+    }
+}
+
+std::vector<log*> store::left_open() const {
+    std::vector<log*> found;
+    const instant idle_since = this_shard().now() - longest_look;
+    for (const auto& each : _logs) {
+        if (!each.second->active() && each.second->can_rest() &&
+            each.second->last_commit() <= idle_since) {
+            found.push_back(each.second.get());
+        }
+    }
+    return found;
+}
+
 /// Those that took no append for a time, and of too many those that were idle longest.
 std::vector<log*> store::idle_logs() const {
     std::vector<log*> open;
     for (const auto& each : _logs) {
-        if (each.second->can_rest()) {
+        if (each.second->active() && each.second->can_rest()) {
             open.push_back(each.second.get());
         }
     }
@@ -314,6 +346,9 @@ future<> store::close() {
     WEIR_ASSERT(!_closed);
     _closed = true;
     _closing.request();
+    for (const auto& each : _logs) {
+        each.second->end_walks();
+    }
     tell_opened();
     co_await _openings.close();
     co_await _creations.close();

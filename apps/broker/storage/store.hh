@@ -99,6 +99,8 @@ class store {
     future<bool> open_one(topic_partition which);
     future<> look_for_idle_logs(gate::holder inside);
     std::vector<log*> idle_logs() const;
+    future<> seal_left_open(gate::holder inside);
+    std::vector<log*> left_open() const;
     void quarantine(const topic_partition& which, const char* why);
     void tell_opened() noexcept;
     future<log*> make(topic_partition which);
