@@ -224,7 +224,7 @@ future<bool> fetch_work::take_memory(instant deadline) {
             }
         }
         if (!_memory) {
-            planned = plan(std::min(planned, waits_for_bytes));
+            planned = std::min(plan(waits_for_bytes), planned);
             _memory = co_await _here.wait_for_memory(planned, late);
         }
     } catch (const error&) {

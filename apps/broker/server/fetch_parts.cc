@@ -63,18 +63,15 @@ future<std::vector<numbered<fetch_read>>> read_all(broker& owner,
     std::vector<numbered<fetch_read>> results;
     reads.reserve(which.size());
     results.reserve(which.size());
-    std::exception_ptr failure;
-    try {
-        for (const std::uint32_t number : which) {
-            const fetch_entry& of = entries[number];
+    for (const std::uint32_t number : which) {
+        const fetch_entry& of = entries[number];
+        reads.push_back(futurize([&] {
             log* const found = owner.find(of.topic, of.wanted->partition_index);
-            reads.push_back(found == nullptr
-                                ? make_ready_future<read_result>(read_result{})
-                                : found->read(of.wanted->fetch_offset, of.planned, of.first_max));
-            co_await maybe_yield();
-        }
-    } catch (...) {
-        failure = std::current_exception();
+            return found == nullptr
+                       ? make_ready_future<read_result>(read_result{})
+                       : found->read(of.wanted->fetch_offset, of.planned, of.first_max);
+        }));
+        co_await maybe_yield();
     }
     for (std::size_t i = 0; i < reads.size(); ++i) {
         co_await settled(reads[i]);
@@ -83,9 +80,6 @@ future<std::vector<numbered<fetch_read>>> read_all(broker& owner,
         } else {
             results.push_back({which[i], {error_code::none, reads[i].take()}});
         }
-    }
-    if (failure) {
-        std::rethrow_exception(failure);
     }
     co_return results;
 }

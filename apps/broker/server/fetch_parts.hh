@@ -47,8 +47,7 @@ struct fetch_read {
 future<std::vector<numbered<fetch_look>>> look_at_all(broker& owner,
                                                       const std::vector<fetch_entry>& entries,
                                                       entry_numbers which, std::size_t enough);
-/// Reads whole batches, as many bytes as are planned for each.
-/// fails    when all reads have ended
+/// Reads whole batches, as many bytes as are planned for each. Each has its own end.
 future<std::vector<numbered<fetch_read>>> read_all(broker& owner,
                                                    const std::vector<fetch_entry>& entries,
                                                    entry_numbers which);

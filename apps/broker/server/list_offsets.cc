@@ -44,26 +44,27 @@ future<part> look_up(broker& owner, std::string_view topic, std::int32_t index,
         // Words of later versions: who asks in this one must not get a number for them.
         co_return part{index, error_code::unsupported_version};
     }
-    try {
-        const auto at = co_await of->find_timestamp(timestamp, owner.options().opened_bytes_max,
-                                                    &owner.openings());
-        // Nothing so young: no offset, and no error.
-        co_return at ? part{index, error_code::none, at->timestamp, at->offset}
-                     : part{index, error_code::none, -1, -1};
-    } catch (...) {
-        co_return part{index, owner.code_of(std::current_exception())};
-    }
+    const auto at =
+        co_await of->find_timestamp(timestamp, owner.options().opened_bytes_max, &owner.openings());
+    // Nothing so young: no offset, and no error.
+    co_return at ? part{index, error_code::none, at->timestamp, at->offset}
+                 : part{index, error_code::none, -1, -1};
 }
 
 // On the shard of these partitions: one after the other, so that a request reads a piece at a time.
+// Each has its own end.
 future<std::vector<numbered<part>>> look_up_all(broker& owner, const std::vector<entry>& entries,
                                                 entry_numbers which) {
     std::vector<numbered<part>> found;
     found.reserve(which.size());
     for (const std::uint32_t number : which) {
         const entry& of = entries[number];
-        found.push_back({number, co_await look_up(owner, of.topic, of.wanted->partition_index,
-                                                  of.wanted->timestamp)});
+        const std::int32_t index = of.wanted->partition_index;
+        future<part> one =
+            futurize([&] { return look_up(owner, of.topic, index, of.wanted->timestamp); });
+        co_await settled(one);
+        found.push_back(
+            {number, one.failed() ? part{index, owner.code_of(one.take_failure())} : one.take()});
         co_await maybe_yield();
     }
     co_return found;
