@@ -158,11 +158,13 @@ void broker::grown(const topic_partition& at) noexcept {
     for (const fetch_ticket ticket : _progress.grown(at)) {
         try {
             // Nobody waits for this call: a fetch that ended doesn't miss it.
-            on(ticket.shard, [all = _all, number = ticket.number] {
-                all->local().progress().called(number);
-            }).then_wrapped([inside = _calls.hold()](future<> told) {
-                  std::move(told).ignore();
-              }).ignore();
+            on(ticket.shard,
+               [all = _all, number = ticket.number] { all->local().progress().called(number); })
+                .then_wrapped([this, inside = _calls.hold()](future<> told) {
+                    _counters.lost_calls += told.failed() ? 1 : 0;
+                    std::move(told).ignore();
+                })
+                .ignore();
         } catch (const std::bad_alloc&) {
             ++_counters.lost_calls;
         }

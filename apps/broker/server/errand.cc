@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/server/errand.hh>
 
-#include <new>
+#include <utility>
 
 #include <weir/core/host.hh>
 #include <weir/core/loop.hh>
@@ -37,19 +37,24 @@ future<> errand_returns::bring(shard_id home, gate::holder) {
             co_await of.news.get_future();
             continue;
         }
-        errand* const gathered = of.first;
-        try {
-            future<> told = on(home, [gathered] {
+        errand* const gathered = std::exchange(of.first, nullptr);
+        errand* const last = std::exchange(of.last, nullptr);
+        future<> told = futurize([home, gathered] {
+            return on(home, [gathered] {
                 for (errand* each = gathered; each != nullptr;) {
                     errand* const next = each->_next;
                     each->come_home();  // it may be gone soon
                     each = next;
                 }
             });
-            of.first = of.last = nullptr;
-            co_await std::move(told);
-        } catch (const std::bad_alloc&) {
-            // Nothing was sent.
+        });
+        co_await settled(told);
+        if (told.failed()) {
+            // Nothing was sent, for want of memory for the call or for the lane that it goes by.
+            std::move(told).ignore();
+            last->_next = of.first;
+            of.last = of.last == nullptr ? last : of.last;
+            of.first = gathered;
         }
         co_await yield();
     }
