@@ -136,7 +136,8 @@ void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts
     limits
         .add_option("--opened-ratio-max", broker.opened_ratio_max,
                     "Times its own bytes that it may open to, where that is more than 1 MiB")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1'000'000));
     limits
         .add_option("--openings-at-once", broker.openings_at_once,
                     "Batches that threads open at the same time, a shard")

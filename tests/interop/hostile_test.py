@@ -107,6 +107,20 @@ def fetch(client, wanted, *, version=4, max_wait=0, min_bytes=0, max_bytes=50 <<
             for _, parts in answer.topics for part in parts}
 
 
+def free_address():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return "%s:%d" % free.getsockname()
+
+
+def page(admin):
+    with urllib.request.urlopen(f"http://{admin}/metrics", timeout=60) as told:
+        return told.read().decode()
+
+
+def sample(admin, name):
+    return float(re.search(rf'^{name}{{shard="0"}} (\S+)$', page(admin), re.MULTILINE)[1])
+
+
 class Peak:
     """The most that a broker had resident, beyond what it has now, while work was done."""
 
@@ -170,6 +184,28 @@ def test_fetch_many():
             assert 900_000 < sent <= 4 << 20, sent
         print(f"{sent >> 10} KiB sent, {peak.bytes() >> 20} MiB more resident")
         assert peak.bytes() < 12 << 20, f"{peak.bytes()} bytes more"
+
+
+def test_fetch_little():
+    """a fetch that wants a byte of each of many partitions reads no more than it has memory for"""
+    partitions = 600
+    admin = free_address()
+    with support.Broker("--shards", "1", "--partitions", partitions, "--answer-bytes", 4 << 20,
+                        "--open-seconds", "60", "--admin", admin) as broker:
+        with broker.client() as client:
+            create(client, "little")
+            records = support.batch([b"x" * 9_000])
+            ((_, parts),) = client.ask(ProduceRequest[7](None, -1, 30_000, [
+                ("little", [(each, records) for each in range(partitions)])])).topics
+            assert {error for _, error, *_ in parts} == {0}
+        broker.restart()  # so that it is read from the device
+        with broker.client() as client:
+            before = sample(admin, "weir_broker_disk_read_bytes")
+            found = fetch(client, [(each, 0, 1) for each in range(partitions)], topic="little")
+            assert {error for error, *_ in found.values()} == {0}
+            assert len(found[0][2]) > 9_000, "the first partition gives a batch"
+        read = sample(admin, "weir_broker_disk_read_bytes") - before
+        assert 9_000 < read <= 4 << 20, f"{read} bytes read"
 
 
 def test_slow_readers():
@@ -340,10 +376,8 @@ def test_extremes():
 def test_page():
     """a page tells how long the requests of each API took, and the log whose batch was refused,
     whatever he calls himself"""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        admin = free.getsockname()
-    with support.Broker("--shards", "1", "--partitions-max", 8,
-                        "--admin", f"{admin[0]}:{admin[1]}") as broker:
+    admin = free_address()
+    with support.Broker("--shards", "1", "--partitions-max", 8, "--admin", admin) as broker:
         with broker.client() as client:
             said = b"so\nft"
             whole = struct.pack(">hhih", 18, 3, 7, 4) + b"ho\"t" + b"\0"
@@ -358,15 +392,14 @@ def test_page():
             create(client, "second")
             answer = client.ask(MetadataRequest[4](["third"], True))
             assert answer.topics[0][0] == POLICY_VIOLATION, answer
-        with urllib.request.urlopen(f"http://{admin[0]}:{admin[1]}/metrics", timeout=60) as page:
-            told = page.read().decode()
+        told = page(admin)
         taken = {found[1]: int(found[2]) for found in re.finditer(
             r'weir_broker_request_seconds_count{shard="0",api="(\w+)"} (\d+)', told)}
         assert taken.keys() == {"Produce", "Fetch", "ListOffsets", "Metadata", "FindCoordinator",
                                 "ApiVersions"}, taken
         assert taken["Produce"] == 5 and taken["ApiVersions"] == 1, taken
-        assert re.search(r'weir_broker_partitions_limit{shard="0"} 8\b', told)
-        assert re.search(r'weir_broker_topics_refused_total{shard="0"} 1\b', told)
+        assert sample(admin, "weir_broker_partitions_limit") == 8
+        assert sample(admin, "weir_broker_topics_refused_total") == 1
         line = broker.lines("batch refused")[-1]
         assert "api=Produce" in line and "client=weir-test" in line, line
         assert "software=\"so\\nft 1\"" in line and "max-batch-bytes" in line, line

@@ -23,7 +23,9 @@ using protocol::fetch_response;
 // What an entry takes until it is answered, beside its records: decoded, listed, with its ticket
 // while it waits, and in the answer.
 constexpr std::size_t bytes_per_entry = 640;
-// It waits for room for so much, or for one batch: who waits for little holds nobody up.
+// A read of the device takes whole pages, however little is wanted, and one more at each end.
+constexpr std::size_t pages_of_a_read = 3 * page_size;
+// A fetch waits for room for so much, or for one batch: who waits for little holds nobody up.
 constexpr std::size_t waits_for_bytes = std::size_t{64} << 10;
 
 /// One fetch: looks what there is, waits while that is too little, plans how much of it may be
@@ -42,7 +44,7 @@ class fetch_work {
     future<> look();
     bool enough() const;
     future<bool> wait_for_more(instant deadline);
-    std::size_t plan(std::size_t limit);
+    std::size_t plan(std::size_t memory);
     future<bool> take_memory(instant deadline);
     future<> read();
     bool first_was_too_large() const;
@@ -167,28 +169,32 @@ future<bool> fetch_work::wait_for_more(instant deadline) {
     co_return called.take() && !pressed;
 }
 
-// How much of each is read: in the order of the request, until the limit is reached. The first that
-// has something gives a batch at least (KIP-74).
-// returns  the bytes of all
-std::size_t fetch_work::plan(std::size_t limit) {
-    std::size_t sum = 0;
+// How much of each is read: in the order of the request, until its limit, or that of memory, is
+// reached. The first that has something gives a batch at least (KIP-74).
+// returns  the memory that this takes
+std::size_t fetch_work::plan(std::size_t memory) {
+    std::size_t bytes_left = limit();
+    std::size_t taken = 0;
     for (fetch_entry& each : _entries) {
         each.planned = 0;
         each.first_max = 0;
         if (each.error != error_code::none || each.there == 0) {
             continue;
         }
+        const std::size_t pages = each.first_bytes == 0 ? pages_of_a_read : 0;
+        const std::size_t memory_left = memory - std::min(memory, taken + pages);
         const auto wanted = static_cast<std::size_t>(std::max(each.wanted->partition_max_bytes, 0));
-        std::size_t bytes = std::min({wanted, each.there, limit - std::min(limit, sum),
+        std::size_t bytes = std::min({wanted, each.there, bytes_left, memory_left,
                                       _here.options().storage.log.max_read_bytes});
-        if (sum == 0) {
+        if (taken == 0) {
             bytes = std::max({bytes, each.first_bytes, std::size_t{1}});
             each.first_max = bytes;
         }
         each.planned = bytes;
-        sum += bytes;
+        bytes_left -= std::min(bytes_left, bytes);
+        taken += bytes > 0 ? bytes + pages : 0;
     }
-    return sum;
+    return taken;
 }
 
 // Memory for what is planned, until it is sent. First of what the connection may hold, so that one
@@ -197,7 +203,7 @@ std::size_t fetch_work::plan(std::size_t limit) {
 // without records.
 // returns  whether there is something to read, and memory for it
 future<bool> fetch_work::take_memory(instant deadline) {
-    std::size_t planned = _turn ? plan(limit()) : 0;
+    std::size_t planned = _turn ? plan(_here.answer_share()) : 0;
     if (planned == 0) {
         co_return false;
     }

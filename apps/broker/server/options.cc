@@ -77,9 +77,10 @@ void broker_options::fit_to_memory(std::uint64_t memory, unsigned shards) {
 
 std::uint64_t broker_options::memory_needed(unsigned shards) const noexcept {
     // Buffers of answers may be twice as large as the records in them; of a batch all that it opens
-    // to may be in memory, as the codec's window or as one block.
+    // to may be in memory, as the codec's window or as one block. A look-up reads a batch.
     bounded each = bounded{request_bytes} + bounded{2} * bounded{answer_bytes} +
                    bounded{openings_at_once} * bounded{opened_bytes_max} +
+                   bounded{look_ups_at_once} * bounded{storage.log.max_batch_bytes} +
                    bounded{storage.recent_bytes} + bounded{storage.read_ahead_bytes};
     return (bounded{rest_bytes} + each * bounded{shards}).value;
 }
@@ -92,10 +93,12 @@ void broker_options::check_memory(std::uint64_t memory, unsigned shards) const {
         "start",
         fmt::format("broker ({} shards may take {} MiB: each {} MiB of request-bytes, twice "
                     "{} MiB of answer-bytes, {} times (openings-at-once) {} MiB of "
-                    "opened-bytes-max, {} MiB of recent-bytes and {} MiB of read-ahead-bytes; "
+                    "opened-bytes-max, {} times (look-ups-at-once) {} MiB of max-batch-bytes, "
+                    "{} MiB of recent-bytes and {} MiB of read-ahead-bytes; "
                     "there are {} MiB)",
                     shards, memory_needed(shards) / mib, request_bytes / mib, answer_bytes / mib,
-                    openings_at_once, opened_bytes_max / mib, storage.recent_bytes / mib,
+                    openings_at_once, opened_bytes_max / mib, look_ups_at_once,
+                    storage.log.max_batch_bytes / mib, storage.recent_bytes / mib,
                     storage.read_ahead_bytes / mib, memory / mib),
         errc::limit_exceeded);
 }
