@@ -152,7 +152,7 @@ class Hostile:
     def kinds(self):
         kinds = [self._extremes, self._slow_reader, self._half_frame, self._fetch_many,
                  self._metadata_often, self._offsets_by_time, self._null_entries, self._bombs,
-                 self._floods, self._topics]
+                 self._floods, self._topics, self._long_polls]
         return [each for each in kinds if self._only in (None, each.__name__.strip("_"))]
 
     def _run(self, process, processes):
@@ -253,14 +253,26 @@ class Hostile:
             if acks != 0:
                 client.receive_frame()
 
+    def _long_polls(self, client, _):
+        """Waits for more bytes than it lets anybody send it."""
+        self._ask(client, FetchRequest[4](-1, 60_000, (1 << 31) - 1, 50 << 20, 0, [
+            (self._topic, [(each, 0, 1) for each in range(self._partitions)])]))
+
     def _topics(self, client, chance):
         self._ask(client, MetadataRequest[4]([f"made-{chance.randrange(1 << 40)}"], True))
 
 
 @functools.lru_cache
 def bombs():
-    """Batches that open to much more than they are."""
+    """Batches that open to much more than they are, or to nothing, however much they are."""
+    skipped = b"\x50\x2a\x4d\x18\0\0\0\0"
+    in_large_window = b"\x28\xb5\x2f\xfd\0\x88\1\0\0"  # it may refer to 128 MiB
+    headers = 400_000
+    body = b"\0" * 3 + b"\1\1" + varint(headers) + b"\0\1" * headers
     return [batch(gzip.compress(b"\0" * (100 << 20)), 1, 1),
             batch(gzip.compress(record(value=b"v" * (4 << 20))), 1, 1),
             batch(gzip.compress(b"".join(record(each, b"0" * (1 << 20)) for each in range(20))),
-                  20, 1)]
+                  20, 1),
+            batch(gzip.compress(b"") * 40_000 + gzip.compress(record()), 1, 1),
+            batch(skipped * 120_000, 1, 4), batch(in_large_window * 100_000, 1, 4),
+            batch(varint(len(body)) + body, 1)]
