@@ -333,9 +333,11 @@ command_line parse_command_line(int argc, char** argv) {
         app.parse(argc, argv);
         apply(line, text);
         fit_commits(line.broker);
-        line.broker.check_memory(memory, text.shards > 0
-                                             ? text.shards
-                                             : std::max(1U, std::thread::hardware_concurrency()));
+        const unsigned shards =
+            text.shards > 0 ? text.shards : std::max(1U, std::thread::hardware_concurrency());
+        line.broker.check_memory(memory, shards);
+        // Threads that open batches are not among those that files wait for.
+        line.run.blocking.threads += static_cast<unsigned>(line.broker.openings_at_once) * shards;
     } catch (const CLI::ParseError& e) {
         line.exit_code = app.exit(e);
     }
