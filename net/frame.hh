@@ -64,8 +64,8 @@ class frame_reader {
 
     /// The next frame, or why there is none; after that the connection is to be closed.
     /// fails    weir::error if the connection was reset, or limit_exceeded: see message_budget
-    /// cost     one allocation and one copy of a frame that comes in one piece. The place of another
-    ///          grows fourfold as it comes: a third of it is copied again
+    /// cost     one allocation and one copy of a frame that comes in one piece; the place of
+    ///          another grows fourfold as it comes, so that a third is copied again
     future<frame> next();
 
   private:

@@ -63,7 +63,7 @@ node work(std::string name) {
 }
 
 template <typename A, typename B, traits T>
-pipe<A, B, T> make_pipe(node graph, model_ptr<A, B> meaning) {
+pipe_of<A, B, T> make_pipe(node graph, model_ptr<A, B> meaning) {
     return {std::make_shared<const node>(std::move(graph)), std::move(meaning)};
 }
 
@@ -148,13 +148,6 @@ struct filter_word {
     }
 };
 
-/// What a function that may take an abort_source returns.
-template <typename A, typename Function>
-struct begun : std::invoke_result<Function&, ref<A>> {};
-template <typename A, typename Function>
-    requires std::is_invocable_v<Function&, ref<A>, abort_source&>
-struct begun<A, Function> : std::invoke_result<Function&, ref<A>, abort_source&> {};
-
 template <typename Function, bool Ordered>
 struct async_word {
     std::size_t window;
@@ -166,7 +159,7 @@ struct async_word {
         if constexpr (!std::is_invocable_v<Function&, ref<A>, abort_source&>) {
             static_assert(check_takes<A, Function>());
         }
-        using F = typename begun<A, Function>::type;
+        using F = typename begun<Function, ref<A>>::type;
         static_assert(weir::detail::is_future<F>::value,
                       "the function of a map_async returns a future");
         static_assert(!std::is_same_v<F, future<>>,

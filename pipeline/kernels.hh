@@ -201,7 +201,7 @@ class map_async_kernel final : public async_kernel {
             _lent.emplace(element);
             _ticket = ticket;
             _to = &to;
-            _result = begin_async<A>(function, static_cast<const ref<A>&>(*_lent), stop);
+            _result = begin_async(function, static_cast<const ref<A>&>(*_lent), stop);
             if (_result.available()) {
                 run();
             } else {

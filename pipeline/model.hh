@@ -74,10 +74,24 @@ listed<B> for_each_listed(const listed<A>& in, Step step) {
     return out;
 }
 
+/// A function that takes an element, and perhaps an abort_source&.
+template <typename Function, typename Element>
+concept begins = std::is_invocable_v<Function&, const Element&> ||
+                 std::is_invocable_v<Function&, const Element&, abort_source&>;
+
+/// What it returns.
+template <typename Function, typename Element>
+struct begun : std::invoke_result<Function&, const Element&> {};
+template <typename Function, typename Element>
+    requires std::is_invocable_v<Function&, const Element&, abort_source&>
+struct begun<Function, Element> : std::invoke_result<Function&, const Element&, abort_source&> {};
+template <typename Function, typename Element>
+using begun_by = std::decay_t<typename begun<Function, Element>::type>;
+
 /// Calls a function that returns a future, with what it may be told to end by if it takes that.
-template <typename A, typename Function>
-auto begin_async(Function& function, const ref<A>& element, abort_source& stop) {
-    if constexpr (std::is_invocable_v<Function&, const ref<A>&, abort_source&>) {
+template <typename Function, typename Element>
+auto begin_async(Function& function, const Element& element, abort_source& stop) {
+    if constexpr (std::is_invocable_v<Function&, const Element&, abort_source&>) {
         return futurize([&] { return function(element, stop); });
     } else {
         return futurize(function, element);
@@ -92,7 +106,7 @@ future<listed<B>> model_async(Function function, listed<A> in) {
         const A& element = std::as_const(in.values)[i];
         try {
             const ref<A>& seen = shape<A>::as_ref(element);
-            out.values.push_back(co_await begin_async<A>(function, seen, never));
+            out.values.push_back(co_await begin_async(function, seen, never));
         } catch (...) {
             out.failure = std::current_exception();
             co_return out;

@@ -22,13 +22,13 @@ struct traits {
 /// Copies share both.
 /// thread   any; nothing of it ever changes
 template <typename A, typename B, traits T = traits{}>
-class pipe {
+class pipe_of {
   public:
     using input = A;
     using result = B;
     static constexpr traits kept = T;
 
-    pipe(node_ptr graph, detail::model_ptr<A, B> meaning)
+    pipe_of(node_ptr graph, detail::model_ptr<A, B> meaning)
         : _graph(std::move(graph)), _meaning(std::move(meaning)) {}
 
     const node_ptr& graph() const noexcept { return _graph; }
@@ -36,14 +36,14 @@ class pipe {
 
     /// A pipe is a combinator for one type of elements.
     template <typename In>
-    const pipe& of() const {
+    const pipe_of& of() const {
         static_assert(std::same_as<In, A>,
                       "the element types of two pipelines that follow one another differ");
         return *this;
     }
 
     /// The same meaning, of another graph.
-    pipe with(node_ptr graph) const { return {std::move(graph), _meaning}; }
+    pipe_of with(node_ptr graph) const { return {std::move(graph), _meaning}; }
 
   private:
     node_ptr _graph;
@@ -53,19 +53,19 @@ class pipe {
 /// A pipe whose type says what it does to each element: see steps.hh. It is a pipe like any other;
 /// what is visible on both sides of a >> can run as one loop.
 template <typename A, typename B, traits T, typename Step>
-class visible_pipe : public pipe<A, B, T> {
+class visible_pipe : public pipe_of<A, B, T> {
   public:
-    visible_pipe(pipe<A, B, T> whole, Step step)
-        : pipe<A, B, T>(std::move(whole)), _step(std::move(step)) {}
+    visible_pipe(pipe_of<A, B, T> whole, Step step)
+        : pipe_of<A, B, T>(std::move(whole)), _step(std::move(step)) {}
 
     const Step& step() const noexcept { return _step; }
     template <typename In>
     const visible_pipe& of() const {
-        pipe<A, B, T>::template of<In>();
+        pipe_of<A, B, T>::template of<In>();
         return *this;
     }
     visible_pipe with(node_ptr graph) const {
-        return {pipe<A, B, T>::with(std::move(graph)), _step};
+        return {pipe_of<A, B, T>::with(std::move(graph)), _step};
     }
 
   private:
@@ -89,7 +89,7 @@ namespace detail {
 template <typename>
 inline constexpr bool is_pipe = false;
 template <typename A, typename B, traits T>
-inline constexpr bool is_pipe<pipe<A, B, T>> = true;
+inline constexpr bool is_pipe<pipe_of<A, B, T>> = true;
 template <typename>
 inline constexpr bool is_visible = false;
 template <typename A, typename B, traits T, typename Step>
@@ -113,7 +113,7 @@ auto describe(const P& described) {
 /// Applies what a pipeline means to a list, one stage after the other.
 /// returns  the elements that come out, and the failure in place of the next one if there is one
 template <typename A, typename B, traits T>
-future<listed<B>> model(pipe<A, B, T> of, std::vector<A> elements) {
+future<listed<B>> model(pipe_of<A, B, T> of, std::vector<A> elements) {
     co_return co_await (*of.meaning())(listed<A>{std::move(elements), nullptr});
 }
 
@@ -130,12 +130,12 @@ constexpr traits side_by_side(traits first, traits second) {
 }
 
 template <typename A, typename B, traits S, typename C, traits T>
-auto sequence_of(const pipe<A, B, S>& first, const pipe<B, C, T>& second, node graph = {}) {
+auto sequence_of(const pipe_of<A, B, S>& first, const pipe_of<B, C, T>& second, node graph = {}) {
     graph.kind = node::form::sequence;
     graph.in = &type_of<A>();
     graph.out = &type_of<C>();
     graph.of = {first.graph(), second.graph()};
-    return pipe<A, C, in_sequence(S, T)>(
+    return pipe_of<A, C, in_sequence(S, T)>(
         std::make_shared<const node>(std::move(graph)),
         make_model<A, C>([f = first.meaning(), g = second.meaning()](listed<A> in) {
             return model_sequence<A, B, C>(f, g, std::move(in));
@@ -153,8 +153,8 @@ auto steps_in_sequence(const visible_pipe<A, B, S, F>& first,
         graph.fuses = true;
         graph.holds = first.graph()->holds || second.graph()->holds;
     }
-    const pipe<A, B, S>& f = first;
-    const pipe<B, C, T>& g = second;
+    const pipe_of<A, B, S>& f = first;
+    const pipe_of<B, C, T>& g = second;
     return visible_pipe(sequence_of(f, g, std::move(graph)), both);
 }
 

@@ -54,15 +54,15 @@ struct retried_async {
     unsigned times;
     Function function;
 
-    // `this` and the element stay until the future has ended.
+    // `this`, the element and `stop` stay until the future has ended.
     template <typename Element>
-        requires std::invocable<Function&, const Element&>
-    called<Function, Element> operator()(const Element& element) {
+        requires begins<Function, Element>
+    begun_by<Function, Element> operator()(const Element& element, abort_source& stop) {
         for (unsigned left = times;; --left) {
             try {
-                co_return co_await futurize(function, element);
+                co_return co_await begin_async(function, element, stop);
             } catch (...) {
-                if (left == 0) {
+                if (left == 0 || stop.requested()) {
                     throw;
                 }
             }
@@ -136,31 +136,31 @@ struct attempted {
     Function function;
 
     template <typename Element>
-        requires std::invocable<Function&, const Element&>
-    auto operator()(const Element& element) {
-        using F = called<Function, Element>;
+        requires begins<Function, Element>
+    auto operator()(const Element& element, abort_source& stop) {
+        using F = begun_by<Function, Element>;
         using R = either<typename F::value_type, std::exception_ptr>;
-        return futurize(function, element).then_wrapped([](F ended) {
+        return begin_async(function, element, stop).then_wrapped([](F ended) {
             return ended.failed() ? R(std::in_place_index<1>, ended.take_failure())
                                   : R(std::in_place_index<0>, ended.take());
         });
     }
 };
 
-/// As skipped, once the future has ended.
+/// As skipped, once the future has ended. What an abort ends is no dead letter.
 template <typename Function, typename Letter>
 struct skipped_async {
     Function function;
     Letter letter;
 
-    // `this` and the element stay until the future has ended.
+    // `this`, the element and `stop` stay until the future has ended.
     template <typename Element>
-        requires std::invocable<Function&, const Element&>
-    auto operator()(const Element& element) {
-        using F = called<Function, Element>;
+        requires begins<Function, Element>
+    auto operator()(const Element& element, abort_source& stop) {
+        using F = begun_by<Function, Element>;
         using R = std::optional<typename F::value_type>;
-        return futurize(function, element).then_wrapped([this, &element](F ended) {
-            if (ended.failed()) {
+        return begin_async(function, element, stop).then_wrapped([this, &element, &stop](F ended) {
+            if (ended.failed() && !stop.requested()) {
                 send(letter, element, ended.take_failure());
                 return R();
             }

@@ -3,6 +3,8 @@
 
 #include <optional>
 
+#include <weir/core/abort.hh>
+#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/shard.hh>
 
@@ -27,10 +29,13 @@ class peer {
         }
     }
     future<> connect() {
-        _own = co_await net::connection::connect(_at, _options.connection,
-                                                 this_shard().now() + _options.connect_time_max);
+        _own = co_await with_abort(
+            _giving_up, net::connection::connect(_at, _options.connection,
+                                                 this_shard().now() + _options.connect_time_max));
         _connection = _own.get();
     }
+    /// A connect that is under way fails, and each after it.
+    void give_up() noexcept { _giving_up.request(); }
     future<> close() {
         if (_own) {
             co_await _own->close();
@@ -40,6 +45,7 @@ class peer {
   private:
     const net::address _at;
     const socket_options _options;
+    abort_source _giving_up;
     std::unique_ptr<net::connection> _own;
     net::connection* _connection = nullptr;
     const std::optional<shard_id> _home;
@@ -53,7 +59,13 @@ class reader final : public byte_reader {
     future<buffer> read() override {
         _peer.check_shard("receive");
         if (_peer.connection() == nullptr) {
-            co_await _peer.connect();
+            future<> connected = _peer.connect();
+            co_await settled(connected);
+            if (_stopped) {
+                std::move(connected).ignore();
+                co_return buffer();
+            }
+            co_await std::move(connected);
         }
         if (_stopped) {
             co_return buffer();
@@ -64,7 +76,9 @@ class reader final : public byte_reader {
     }
     void stop() noexcept override {
         _stopped = true;
-        if (_peer.connection() != nullptr && _peer.here()) {
+        if (_peer.connection() == nullptr) {
+            _peer.give_up();
+        } else if (_peer.here()) {
             _peer.connection()->shutdown_receive();
         }
     }
@@ -88,7 +102,9 @@ class writer final : public byte_writer {
         _failed = false;
     }
     void stop() noexcept override {
-        if (_peer.connection() != nullptr && _peer.here()) {
+        if (_peer.connection() == nullptr) {
+            _peer.give_up();
+        } else if (_peer.here()) {
             _peer.connection()->abort();
         }
     }

@@ -107,8 +107,12 @@ future<> join_watched(deployment& run, watching how) {
     std::optional<watchers> all;
     future<> begun = begin(run, all, std::move(how));
     co_await settled(begun);
-    if (begun.failed()) {
-        co_await run.stop();
+    for (bool stopped = !begun.failed(); !stopped;) {
+        future<> asked = futurize([&run] { return run.stop(); });
+        co_await settled(asked);
+        stopped = !asked.failed();  // else there was no memory for it
+        std::move(asked).ignore();
+        co_await yield();
     }
     future<> joined = run.join();
     co_await settled(joined);

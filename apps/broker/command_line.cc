@@ -7,6 +7,7 @@
 #include <thread>
 
 #include <CLI/CLI.hpp>
+#include <support/numbers.hh>
 
 #include <weir/core/cgroup.hh>
 
@@ -329,6 +330,7 @@ command_line parse_command_line(int argc, char** argv) {
     add_durability(app, line);
     add_limits(app, line, text);
     add_machine_options(app, line, text);
+    apps::check_numbers(app);
     try {
         app.parse(argc, argv);
         apply(line, text);

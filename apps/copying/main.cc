@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <support/numbers.hh>
 #include <support/pipeline_app.hh>
 
 #include <weir/core/coroutine.hh>
@@ -118,9 +119,9 @@ int run(int argc, char** argv) {
     options chosen;
     CLI::App app(about, "weir-copying");
     app.footer(examples);
-    app.add_option("--elements", chosen.elements, "Elements that pass")
-        ->capture_default_str()
-        ->check(CLI::Range(number{1}, number{1'000'000'000}));
+    apps::between(
+        *app.add_option("--elements", chosen.elements, "Elements that pass")->capture_default_str(),
+        1, 1'000'000'000);
     apps::add_options(app, chosen, "copying");
     if (const auto wrong = apps::parse(app, argc, argv)) {
         return *wrong;

@@ -7,6 +7,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <support/numbers.hh>
 #include <support/pipeline_app.hh>
 
 #include <weir/core/coroutine.hh>
@@ -112,13 +113,17 @@ int run(int argc, char** argv) {
     options chosen;
     CLI::App app(about, "weir-sleep");
     app.footer(examples);
-    app.add_option("--elements", chosen.elements, "Elements that pass")->capture_default_str();
-    app.add_option("--time-ms", chosen.time_ms, "Milliseconds that each stage sleeps for each")
-        ->capture_default_str()
-        ->check(CLI::Range(std::uint64_t{1}, std::uint64_t{3'600'000}));
-    app.add_option("--window", chosen.window, "Elements that a stage sleeps for at a time")
-        ->capture_default_str()
-        ->check(CLI::Range(std::size_t{1}, max_batch));
+    apps::between(
+        *app.add_option("--elements", chosen.elements, "Elements that pass")->capture_default_str(),
+        0, 1'000'000'000);
+    apps::between(
+        *app.add_option("--time-ms", chosen.time_ms, "Milliseconds that each stage sleeps for each")
+             ->capture_default_str(),
+        1, 3'600'000);
+    apps::between(
+        *app.add_option("--window", chosen.window, "Elements that a stage sleeps for at a time")
+             ->capture_default_str(),
+        1, max_batch);
     apps::add_options(app, chosen, "sleep");
     if (const auto wrong = apps::parse(app, argc, argv)) {
         return *wrong;

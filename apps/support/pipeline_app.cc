@@ -2,6 +2,7 @@
 #include <support/pipeline_app.hh>
 
 #include <CLI/CLI.hpp>
+#include <support/numbers.hh>
 
 #include <weir/core/abort.hh>
 #include <weir/core/coroutine.hh>
@@ -14,10 +15,29 @@ namespace apps {
 
 using namespace weir;
 
+namespace {
+
+// What an application takes at most: a slip of the finger must not cost all memory.
+constexpr std::uint64_t shards_max = 1024;
+constexpr std::uint64_t capacity_max = 1 << 20;
+constexpr std::uint64_t record_elements_max = 10'000;
+
+/// Whether a deployment has heard what it was asked: it is asked again as long as there is no
+/// memory for that, since it has to be joined in any case.
+bool heard(future<>& asked) {
+    if (asked.failed()) {
+        std::move(asked).ignore();
+        return false;
+    }
+    return true;
+}
+
+}  // namespace
+
 void add_options(CLI::App& to, pipeline_options& options, std::string title) {
     // What these say goes to a terminal, where it is the result that counts.
     options.run.host.logging.level = log_level::warning;
-    to.add_option_function<unsigned>(
+    CLI::Option* const shards = to.add_option_function<unsigned>(
         "--shards",
         [&options](unsigned count) {
             options.run.placement.shards = count;
@@ -25,18 +45,22 @@ void add_options(CLI::App& to, pipeline_options& options, std::string title) {
             options.run.placement.allow_overcommit = true;
         },
         "Cores to use, or more shards than there are cores; default: all cores");
-    to.add_option("--capacity", options.deploy.capacity, "Elements of each ring")
-        ->capture_default_str();
-    to.add_option("--batch", options.deploy.batch, "Elements that a stage handles at once")
-        ->capture_default_str();
+    between(*shards, 1, shards_max);
+    between(*to.add_option("--capacity", options.deploy.capacity, "Elements of each ring")
+                 ->capture_default_str(),
+            1, capacity_max);
+    between(*to.add_option("--batch", options.deploy.batch, "Elements that a stage handles at once")
+                 ->capture_default_str(),
+            1, pipeline::max_batch);
     to.add_flag_callback(
         "--pack", [&options] { options.deploy.where.how = pipeline::placement::policy::pack; },
         "All stages on one core, where neighbours become one; copies of a shard are spread");
     options.watch.recording.title = std::move(title);
     to.add_option("--record", options.watch.record,
                   "SVG file to write, which plays the run in a browser");
-    to.add_option("--record-elements", options.watch.recording.elements,
-                  "Show the newest so many elements of each ring in it; default: none");
+    between(*to.add_option("--record-elements", options.watch.recording.elements,
+                           "Show the newest so many elements of each ring in it; default: none"),
+            0, record_elements_max);
 }
 
 std::optional<int> parse(CLI::App& app, int argc, char** argv) {
@@ -58,13 +82,23 @@ future<> runs::watch() {
         co_return;
     }
     _early = true;
-    co_await _current->stop();
+    for (bool done = false; !done && _current != nullptr;) {
+        future<> asked = futurize([this] { return _current->stop(); });
+        co_await settled(asked);
+        done = heard(asked);
+        co_await yield();
+    }
     future<> waited = sleep_for(_patience, _ended);
     co_await settled(waited);
     if (waited.failed()) {
         std::move(waited).ignore();  // it has ended meanwhile
-    } else if (_current != nullptr) {
-        co_await _current->abort();
+        co_return;
+    }
+    for (bool done = false; !done && _current != nullptr;) {
+        future<> asked = futurize([this] { return _current->abort(); });
+        co_await settled(asked);
+        done = heard(asked);
+        co_await yield();
     }
 }
 
@@ -72,11 +106,13 @@ future<bool> runs::run(pipeline::program what, pipeline_options options) {
     options.deploy.paused = true;  // until who watches is there
     const auto deployed = co_await pipeline::deploy(std::move(what), std::move(options.deploy));
     _early = _stopped;
-    if (_stopped) {
-        co_await deployed->stop();
-    } else {
-        _current = deployed.get();
-        _patience = options.stop_patience;
+    _current = _stopped ? nullptr : deployed.get();
+    _patience = options.stop_patience;
+    for (bool done = !_early; !done;) {
+        future<> asked = futurize([&] { return deployed->stop(); });
+        co_await settled(asked);
+        done = heard(asked);
+        co_await yield();
     }
     // The deployment must not go before whoever stops it is done.
     co_await pipeline::join_watched(*deployed, std::move(options.watch)).finally([&] {

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Lines of the standard input in upper case, even and odd ones on two cores.
 #include <cerrno>
+#include <csignal>
+#include <cstring>
 #include <exception>
 #include <string>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <support/numbers.hh>
 #include <support/pipeline_app.hh>
 
 #include <weir/core/coroutine.hh>
@@ -50,35 +53,43 @@ program uppercase(const options& chosen) {
 }
 // [/uppercase]
 
-/// returns  the exit status
-future<int> filter(const options& chosen) {
+struct outcome {
+    int status = 1;
+    bool unread = false;  // who read us has had enough
+};
+
+future<> filter(const options& chosen, outcome& ended) {
     try {
         const bool whole = co_await apps::run_to_end(uppercase(chosen), chosen);
-        co_return whole ? 0 : 1;
+        ended.status = whole ? 0 : 1;
     } catch (const error& failure) {
-        if (failure.is_errno(EPIPE)) {  // who read us has had enough: that is an end, too
-            co_return 0;
+        ended.unread = failure.is_errno(EPIPE);
+        if (!ended.unread) {
+            fmt::print(stderr, "weir-uppercase: {}\n", failure.what());
         }
-        fmt::print(stderr, "weir-uppercase: {}\n", failure.what());
     }
-    co_return 1;
 }
 
 int run(int argc, char** argv) {
     options chosen;
     CLI::App app(about, "weir-uppercase");
     app.footer(examples);
-    app.add_option("--line-bytes-max", chosen.line_bytes_max,
-                   "A longer line ends the run with an error: it has to lie in memory")
-        ->capture_default_str();
+    apps::between(
+        *app.add_option("--line-bytes-max", chosen.line_bytes_max,
+                        "A longer line ends the run with an error: it has to lie in memory")
+             ->capture_default_str(),
+        1, std::uint64_t(1) << 40);
     apps::add_options(app, chosen, "uppercase");
     if (const auto status = apps::parse(app, argc, argv)) {
         return *status;
     }
-    int status = 1;
-    const int failed =
-        io::run(chosen.run, [&](host&) -> future<> { status = co_await filter(chosen); });
-    return failed != 0 ? failed : status;
+    outcome ended;
+    const int failed = io::run(chosen.run, [&](host&) { return filter(chosen, ended); });
+    if (ended.unread) {
+        std::raise(SIGPIPE);  // as any filter; whoever ignores that is told
+        fmt::print(stderr, "weir-uppercase: write stdout: {}\n", std::strerror(EPIPE));
+    }
+    return failed != 0 ? failed : ended.status;
 }
 
 }  // namespace

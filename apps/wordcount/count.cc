@@ -217,8 +217,9 @@ std::uint64_t character_counter::total() const noexcept {
     return _characters + last;
 }
 
-character_classes::character_classes()
-    : _locale(::newlocale(LC_CTYPE_MASK, "C.UTF-8", static_cast<locale_t>(nullptr))) {
+character_classes::character_classes(bool posix)
+    : _locale(::newlocale(LC_CTYPE_MASK, "C.UTF-8", static_cast<locale_t>(nullptr))),
+      _posix(posix) {
     if (_locale == nullptr) {
         throw std::runtime_error("wordcount: this machine has no locale C.UTF-8");
     }
@@ -235,8 +236,8 @@ character_classes::kind character_classes::look_up(char32_t character) const noe
     auto* const locale = static_cast<locale_t>(_locale);
     const auto wide = static_cast<wint_t>(character);
     // Spaces that don't break lines part words, too.
-    const bool unbroken =
-        character == 0xa0 || character == 0x2007 || character == 0x202f || character == 0x2060;
+    const bool unbroken = !_posix && (character == 0xa0 || character == 0x2007 ||
+                                      character == 0x202f || character == 0x2060);
     if (character < 0x80
             ? is_space(static_cast<byte>(character))
             : ::iswprint_l(wide, locale) != 0 && (::iswspace_l(wide, locale) != 0 || unbroken)) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <span>
 
@@ -60,8 +61,10 @@ class character_classes {
   public:
     enum class kind : std::uint8_t { neither, space, printed };
 
+    /// posix    only what POSIX calls a space parts words, none that doesn't break a line; wc asks
+    ///          the environment
     /// fails    std::runtime_error if there is no UTF-8 locale
-    character_classes();
+    explicit character_classes(bool posix = std::getenv("POSIXLY_CORRECT") != nullptr);
     character_classes(const character_classes&) = delete;
     character_classes& operator=(const character_classes&) = delete;
     ~character_classes();
@@ -74,6 +77,7 @@ class character_classes {
     kind look_up(char32_t character) const noexcept;
 
     void* _locale;
+    const bool _posix;
     std::array<kind, 0x10000> _plane{};
 };
 

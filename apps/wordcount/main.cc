@@ -10,6 +10,7 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <support/numbers.hh>
 #include <support/pipeline_app.hh>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,14 +25,13 @@
 namespace {
 
 constexpr const char* about =
-    "Prints the lines, words and characters of each file, or of the standard input (-), as wc "
-    "-lwm\n"
-    "of Debian 12 does in a UTF-8 locale, and their sums. One stage reads blocks of the file, and "
-    "three others count, each on a "
-    "core\n"
-    "if there are enough; all three look at the same blocks, which nobody copies.\n"
+    "Prints the lines, words and characters of each file, or of the standard input (-), and their\n"
+    "sums, as wc -lwm of Debian 12 does in a UTF-8 locale. One stage reads blocks of the file,\n"
+    "and three others count, each on a core if there are enough; all three look at the same\n"
+    "blocks, which nobody copies.\n"
     "A character is a code point. Bytes that are not valid UTF-8 don't count as characters and\n"
-    "neither end a word nor make one, and what can't be printed doesn't make one either.";
+    "neither end a word nor make one, and what can't be printed doesn't make one either. Spaces\n"
+    "that don't break a line part words, unless the environment has POSIXLY_CORRECT.";
 
 constexpr const char* examples =
     "Examples:\n"
@@ -172,14 +172,13 @@ int run(int argc, char** argv) {
     CLI::App app(about, "weir-wordcount");
     app.footer(examples);
     app.add_option("FILE", chosen.paths, "What to count; default, and -: the standard input");
-    app.add_option("--block-kib", chosen.block_kib, "KiB read at once; a multiple of 4")
-        ->check([](const std::string& text) {
-            const bool good = !text.empty() && text.size() < 8 &&
-                              text.find_first_not_of("0123456789") == std::string::npos &&
-                              std::stoul(text) % 4 == 0 && std::stoul(text) > 0;
-            return good ? std::string() : "it takes a positive multiple of 4, not " + text;
-        })
-        ->capture_default_str();
+    CLI::Option* const block =
+        app.add_option("--block-kib", chosen.block_kib, "KiB read at once; a multiple of 4")
+            ->capture_default_str();
+    apps::between(*block, 4, 1 << 20);
+    block->check([](const std::string& text) {
+        return std::stoul(text) % 4 == 0 ? "" : "'" + text + "' is not a multiple of 4";
+    });
     apps::add_options(app, chosen, "wordcount");
     if (const auto status = apps::parse(app, argc, argv)) {
         return *status;

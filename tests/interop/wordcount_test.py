@@ -6,6 +6,7 @@ WEIR_WORDCOUNT_MB says how large the largest file is."""
 import os
 import pathlib
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -233,14 +234,43 @@ def test_long_line():
 
 
 def test_uppercase():
-    """uppercase keeps lines and their order, and ends when its reader does"""
+    """uppercase keeps lines and their order"""
     lines = b"".join(b"line %d: gr\xc3\xbcn\n" % number for number in range(100_000))
     for shards in ("1", "2", "3"):
         ended = subprocess.run([program("uppercase"), "--shards", shards], input=lines, check=True,
                                capture_output=True)
         assert ended.stdout == lines.translate(
             bytes.maketrans(bytes(range(97, 123)), bytes(range(65, 91)))), f"{shards} shards"
-    support.shell(f'set +o pipefail; yes abc | "{program("uppercase")}" | head -n 3 | grep -c ABC')
+
+
+def test_broken_pipe():
+    """a filter whose reader has gone ends by SIGPIPE, and says so where that is ignored, as tr"""
+    for command in (["tr", "a-z", "A-Z"], [program("uppercase")]):
+        for ignored in (False, True):
+            with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless, subprocess.Popen(
+                    ["sh", "-c", ("trap '' PIPE; " if ignored else "") + 'exec "$@"', "sh",
+                     *command], stdin=endless.stdout, stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE) as running:
+                assert running.stdout.readline() == b"Y\n"
+                running.stdout.close()
+                said = running.stderr.read()
+                running.wait(timeout=60)
+                endless.kill()
+            assert running.returncode == (1 if ignored else -signal.SIGPIPE), (command, running)
+            assert (b"Broken pipe" in said) == ignored, (command, said)
+
+
+def test_posix():
+    """with POSIXLY_CORRECT only what POSIX calls a space parts words"""
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory) / "text"
+        path.write_text("a\u00a0b\u2007c\u202fd\u2060e f\u3000g\n", encoding="utf-8")
+        for value in ("", "1"):
+            environment = {**os.environ, "POSIXLY_CORRECT": value, "LC_ALL": "C.UTF-8"}
+            theirs, ours = (subprocess.run([*command, str(path)], check=True, capture_output=True,
+                                           env=environment).stdout
+                            for command in (["wc", "-lwm"], [program("wordcount")]))
+            assert ours == theirs, f"{ours} and not {theirs}"
 
 
 def test_record():

@@ -125,6 +125,50 @@ TEST_CASE("futures that take an abort source are told of an abort, and waited fo
         2);
 }
 
+TEST_CASE("what is tried again or skipped is told of an abort, too, and then tried no more") {
+    on_both(
+        [](weir::host&) -> future<> {
+            int begun = 0;
+            int letters = 0;
+            const auto waits = [&begun](int i, abort_source& stop) -> future<int> {
+                ++begun;
+                co_await sleep_for(hours(1), stop);
+                co_return i;
+            };
+            const auto letter = [&letters](int, const std::exception_ptr&) { ++letters; };
+            const auto ends = [&](auto what) -> future<> {
+                const auto run = co_await deploy(endless() >> what >> discard());
+                CHECK(co_await aborted(*run) == reason);
+                CHECK(disowned_of(co_await run->sample()) == 0);
+            };
+            co_await ends(retry(1'000'000, map_async(4, waits)));
+            co_await ends(skip(map_async(4, waits), letter));
+            co_await ends(skip(retry(3, map_unordered(4, waits)), letter));
+            CHECK(begun == 12);
+            CHECK(letters == 0);
+        },
+        2);
+}
+
+TEST_CASE("a future that fails for ever is not tried again after an abort") {
+    on_both([](weir::host&) -> future<> {
+        int calls = 0;
+        const auto fails = [&calls](int) -> future<int> {
+            ++calls;
+            co_await sleep_for(milliseconds(1));
+            throw std::runtime_error("never");
+        };
+        const auto run =
+            co_await deploy(endless() >> retry(1'000'000'000, map_async(1, fails)) >> discard(),
+                            {.abort_grace = std::chrono::seconds(10)});
+        while (calls < 3) {
+            co_await sleep_for(milliseconds(1));
+        }
+        CHECK(co_await aborted(*run) == reason);
+        CHECK(disowned_of(co_await run->sample()) == 0);
+    });
+}
+
 TEST_CASE("a future that takes no abort source is disowned after a grace, its element stays") {
     on_both(
         [](weir::host&) -> future<> {

@@ -11,8 +11,10 @@
 #include <tests/support/both.hh>
 #include <unistd.h>
 
+#include <weir/core/await_all.hh>
 #include <weir/core/error.hh>
 #include <weir/core/sleep.hh>
+#include <weir/io/sim/replay.hh>
 #include <weir/io/submit.hh>
 #include <weir/net/listener.hh>
 #include <weir/pipeline/descriptors.hh>
@@ -382,6 +384,62 @@ TEST_CASE("a stop ends a wait for a socket that says nothing") {
         co_await accepted->close();
         co_await from->close();
     });
+}
+
+TEST_CASE("an abort ends the wait for a connection, of a source and of a sink") {
+    weir::io::sim::explore(
+        1, 6, [](std::uint64_t) { return weir::io::sim::world_options{}; },
+        [](weir::io::sim::world& world) {
+            auto& client = world.add_host("client", 1);
+            auto& server = world.add_host("server", 1);
+            world.partition(client, server);
+            const auto there = weir::net::address::from(server.at(7000));
+            weir::duration took{};
+            client.start([&](host&) -> future<> {
+                const weir::instant began = weir::this_shard().now();
+                const socket_options patient{.connect_time_max = std::chrono::hours(1)};
+                std::vector<std::unique_ptr<deployment>> all;
+                all.push_back(co_await deploy(socket_blocks(there, patient) >> id() >> discard()));
+                all.push_back(co_await deploy(from_list(std::vector<std::string>{"x"}) >> id() >>
+                                              lines_to_socket(there, patient)));
+                all.push_back(co_await deploy(from_list(std::vector<std::string>()) >> id() >>
+                                              lines_to_socket(there, patient)));
+                co_await sleep_for(1ms);
+                for (auto& each : all) {
+                    co_await each->abort();
+                    auto joined = each->join();
+                    co_await weir::settled(joined);
+                    std::move(joined).ignore();
+                    CHECK(each->sample().take().front().counted.disowned == 0);
+                }
+                took = weir::this_shard().now() - began;
+            });
+            CHECK(world.run_until([&] { return client.exited(); }, std::chrono::hours(2)));
+            CHECK(took < std::chrono::seconds(5));
+        });
+}
+
+TEST_CASE("a stop ends a source's wait for a connection") {
+    weir::io::sim::explore(
+        1, 6, [](std::uint64_t) { return weir::io::sim::world_options{}; },
+        [](weir::io::sim::world& world) {
+            auto& client = world.add_host("client", 1);
+            auto& server = world.add_host("server", 1);
+            world.partition(client, server);
+            const auto there = weir::net::address::from(server.at(7000));
+            weir::duration took{};
+            client.start([&](host&) -> future<> {
+                const weir::instant began = weir::this_shard().now();
+                const auto reading = co_await deploy(
+                    socket_blocks(there, {.connect_time_max = 1h}) >> id() >> discard());
+                co_await sleep_for(1ms);
+                co_await reading->stop();
+                co_await reading->join();
+                took = weir::this_shard().now() - began;
+            });
+            CHECK(world.run_until([&] { return client.exited(); }, std::chrono::hours(2)));
+            CHECK(took < std::chrono::seconds(5));
+        });
 }
 
 TEST_CASE("a connection of another shard is refused, and so is a peer that is not there") {

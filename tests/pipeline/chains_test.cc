@@ -24,7 +24,7 @@ using way = either<int, std::string>;
 
 /// A pipe without what is visible in its type, so that it can follow itself any number of times.
 template <typename A, traits T>
-using link = weir::pipeline::pipe<A, A, T>;
+using link = weir::pipeline::pipe_of<A, A, T>;
 
 template <typename A, traits T>
 link<A, T> chain(const link<A, T>& each, unsigned length) {

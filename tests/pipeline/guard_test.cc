@@ -199,7 +199,7 @@ TEST_SUITE("pipeline/guard") {
             for (const int which : {0, 1, 2, 3}) {
                 auto taken = std::make_shared<std::uint64_t>(0);
                 // What is a plain pipe shows nothing to its neighbours: each is a kernel.
-                const auto fails = [which, taken](int own) -> weir::pipeline::pipe<int, int> {
+                const auto fails = [which, taken](int own) -> weir::pipeline::pipe_of<int, int> {
                     return describe<int>(map([which, own, taken](int i) {
                         if (which == own && i == 5) {
                             throw std::runtime_error("bad");

@@ -42,7 +42,7 @@ std::string difference(const outcome<B>& found, const outcome<B>& expected) {
 }
 
 template <typename A, typename B, pipeline::traits T>
-future<outcome<B>> modelled(pipeline::pipe<A, B, T> p, std::vector<A> in) {
+future<outcome<B>> modelled(pipeline::pipe_of<A, B, T> p, std::vector<A> in) {
     pipeline::listed<B> out = co_await pipeline::model(p, std::move(in));
     co_return outcome<B>{std::move(out.values), out.failure != nullptr};
 }

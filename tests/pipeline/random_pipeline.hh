@@ -52,12 +52,12 @@ class chooser {
 // Random pipelines whose type says what is known of them: one out for one in and no state; one
 // out for one in; anything.
 template <typename A, typename B>
-using random_pure_pipe = pipeline::pipe<A, B>;
+using random_pure_pipe = pipeline::pipe_of<A, B>;
 template <typename A, typename B>
-using random_pipe = pipeline::pipe<A, B, pipeline::traits{.stateful = true}>;
+using random_pipe = pipeline::pipe_of<A, B, pipeline::traits{.stateful = true}>;
 template <typename A, typename B>
 using random_whole_pipe =
-    pipeline::pipe<A, B, pipeline::traits{.yields = pipeline::rate::any, .stateful = true}>;
+    pipeline::pipe_of<A, B, pipeline::traits{.yields = pipeline::rate::any, .stateful = true}>;
 
 // Between std::int64_t and std::string; random_whole from one to the other.
 template <typename A, typename B>

@@ -96,9 +96,9 @@ TEST_CASE("no part of a fused stage loses what it had no time for") {
     undisturbed([](weir::host&) -> future<> {
         constexpr int quick = 5000;
         // As pipes, which don't show their steps: the stage is a chain of kernels, not one loop.
-        const weir::pipeline::pipe<int, int> before =
+        const weir::pipeline::pipe_of<int, int> before =
             describe<int>(map([](int i) { return i - 1; }));
-        const weir::pipeline::pipe<int, int> slow = describe<int>(map([](int i) {
+        const weir::pipeline::pipe_of<int, int> slow = describe<int>(map([](int i) {
             work_for(i >= quick && i % 3 == 0 ? milliseconds(3) : duration(0));
             return i + 1;
         }));

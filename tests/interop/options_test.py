@@ -1,0 +1,97 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+# timeout: 600
+"""Each number on a command line of ours is taken for what it is, or refused by name."""
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+import broker as support  # noqa: E402
+import script  # noqa: E402
+
+SERVERS = {"broker": ["--dir", None, "--port", "0", "--admin", "off", "--shards", "1"],
+          "hello": ["--port", "0", "--shards", "1"]}
+SMALL = {"copying": ["--elements", "100"], "sleep": ["--elements", "2"]}
+NO_NUMBERS = ("x", "1e3x", "nan", "inf", "", "0x10")
+NO_WHOLE_NUMBERS = ("1.5", "99999999999999999999")
+PLAIN_CLI11 = {"hello": NO_NUMBERS[:-2]}  # it shows what a program needs, and no more
+EXTREMES = ("-1", "0", "18446744073709551615")
+
+
+def apps():
+    found = sorted(path for path in (support.BUILD / "apps").glob("*/weir-*") if path.is_file())
+    if not found:
+        raise script.Skip("no application is built")
+    return found
+
+
+def numbers(app):
+    """The options of an application that take a number, as its help tells them."""
+    said = subprocess.run([app, "--help"], capture_output=True, text=True, check=True,
+                          timeout=60).stdout
+    return re.findall(r"(?m)^ +(?:-\w,)?(--[a-z-]+) (UINT|INT|FLOAT)", said)
+
+
+def run(app, option, value, wait_s):
+    """What became of an application with one option: (status, stderr); None: it works on."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = [folder if word is None else word for word in
+                {**SERVERS, **SMALL}.get(app.parent.name, [])]
+        if option in base:
+            del base[base.index(option):base.index(option) + 2]
+        with subprocess.Popen([app, *base, option, value], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              text=True) as started:
+            status = None
+            try:
+                said, _ = started.communicate(timeout=wait_s)
+                status = started.returncode
+            except subprocess.TimeoutExpired:
+                started.terminate()
+                try:
+                    said, _ = started.communicate(timeout=30)
+                except subprocess.TimeoutExpired:
+                    started.kill()
+                    raise AssertionError(f"{app.name} {option} {value} does not stop") from None
+                assert started.returncode in (0, 1), (app.name, option, value, started.returncode)
+            return status, said
+
+
+def test_no_numbers():
+    """what is no number is refused with the option's name, for each option of each application"""
+    wrong = []
+    tried = 0
+    for app in apps():
+        for option, kind in numbers(app):
+            for value in (*PLAIN_CLI11.get(app.parent.name, NO_NUMBERS),
+                          *(() if kind == "FLOAT" else NO_WHOLE_NUMBERS)):
+                status, said = run(app, option, value, 10)
+                tried += 1
+                if status is None or status <= 0 or option.lstrip("-") not in said:
+                    wrong.append(f"{app.name} {option} '{value}': {status} {said[-200:]}")
+    assert not wrong, "\n".join(wrong)
+    assert tried > 20, tried
+
+
+def test_extremes():
+    """negative numbers, 0 and the largest are refused by name or work, and never end in a crash"""
+    wrong = []
+    for app in apps():
+        serves = app.parent.name in SERVERS
+        for option, kind in numbers(app):
+            for value in EXTREMES:
+                status, said = run(app, option, value, 1 if serves else 30)
+                name = option.removeprefix("--")
+                named = name.replace("-", "_") in said or name.split("-")[0] in said
+                refused = status is not None and 0 < status < 128 and named
+                works = status == 0 or (status is None and serves)
+                if not refused and (not works or (kind == "UINT" and value == "-1")):
+                    wrong.append(f"{app.name} {option} {value}: {status} {said[-200:]}")
+    assert not wrong, "\n".join(wrong)
+
+
+if __name__ == "__main__":
+    script.run(globals())
