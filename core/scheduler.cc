@@ -15,30 +15,29 @@ void scheduler::define(scheduling_group group, std::string name, unsigned shares
                        unsigned io_shares) {
     WEIR_ASSERT(group.index < max_groups && shares > 0);
     while (_groups.size() <= group.index) {
-        _groups.emplace_back();
-        ++_group_count;
+        _groups.push_back(std::make_unique<struct group>());
     }
     if (_names[group.index].load(std::memory_order_relaxed) == nullptr) {
-        _groups[group.index].name = std::move(name);
+        _groups[group.index]->name = std::move(name);
         // Pairs with the acquire in name().
-        _names[group.index].store(&_groups[group.index].name, std::memory_order_release);
+        _names[group.index].store(&_groups[group.index]->name, std::memory_order_release);
     }
-    _groups[group.index].shares = shares;
-    _groups[group.index].io_shares = io_shares != 0 ? io_shares : shares;
+    _groups[group.index]->shares = shares;
+    _groups[group.index]->io_shares = io_shares != 0 ? io_shares : shares;
 }
 
 void scheduler::set_shares(scheduling_group group, unsigned shares) {
     WEIR_ASSERT(group.index < _groups.size() && shares > 0);
-    _groups[group.index].shares = shares;
+    _groups[group.index]->shares = shares;
 }
 
 void scheduler::set_io_shares(scheduling_group group, unsigned shares) {
     WEIR_ASSERT(group.index < _groups.size() && shares > 0);
-    _groups[group.index].io_shares = shares;
+    _groups[group.index]->io_shares = shares;
 }
 
 void scheduler::make_ready(task& ready) noexcept {
-    group& own = _groups[ready.context().group.index];
+    group& own = *_groups[ready.context().group.index];
     if (own.ready.empty()) {
         // A group that slept doesn't save up: it starts level with the one that ran last.
         own.virtual_runtime = std::max(own.virtual_runtime, _least);
@@ -53,10 +52,10 @@ void scheduler::make_ready(task& ready) noexcept {
 
 scheduler::group* scheduler::next() noexcept {
     group* chosen = nullptr;
-    for (group& each : _groups) {
-        if (!each.ready.empty() &&
-            (chosen == nullptr || each.virtual_runtime < chosen->virtual_runtime)) {
-            chosen = &each;
+    for (const auto& each : _groups) {
+        if (!each->ready.empty() &&
+            (chosen == nullptr || each->virtual_runtime < chosen->virtual_runtime)) {
+            chosen = each.get();
         }
     }
     if (chosen != nullptr) {
@@ -76,11 +75,11 @@ bool scheduler::runs_next(scheduling_group wanted) const noexcept {
     if (_ready == 0) {
         return true;
     }
-    const group& own = _groups[wanted.index];
+    const group& own = *_groups[wanted.index];
     const std::uint64_t place =
         own.ready.empty() ? std::max(own.virtual_runtime, _least) : own.virtual_runtime;
-    for (const group& each : _groups) {
-        if (!each.ready.empty() && each.virtual_runtime < place) {
+    for (const auto& each : _groups) {
+        if (!each->ready.empty() && each->virtual_runtime < place) {
             return false;
         }
     }
@@ -88,7 +87,7 @@ bool scheduler::runs_next(scheduling_group wanted) const noexcept {
 }
 
 void scheduler::charge_aside(scheduling_group ran, duration used) noexcept {
-    group& own = _groups[ran.index];
+    group& own = *_groups[ran.index];
     if (own.ready.empty()) {
         own.virtual_runtime = std::max(own.virtual_runtime, _least);
     }
@@ -97,7 +96,7 @@ void scheduler::charge_aside(scheduling_group ran, duration used) noexcept {
 
 group_counters scheduler::counters(scheduling_group group) const {
     WEIR_ASSERT(group.index < _groups.size());
-    const auto& own = _groups[group.index];
+    const auto& own = *_groups[group.index];
     return {own.tasks, own.ready.size(), own.runtime};
 }
 

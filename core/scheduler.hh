@@ -4,8 +4,9 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <deque>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include <weir/core/poller.hh>
 #include <weir/core/task.hh>
@@ -39,7 +40,7 @@ class scheduler {
     void set_shares(scheduling_group group, unsigned shares);
     void set_io_shares(scheduling_group group, unsigned shares);
     unsigned io_shares(scheduling_group group) const noexcept {
-        return _groups[group.index].io_shares;
+        return _groups[group.index]->io_shares;
     }
 
     void make_ready(task& ready) noexcept;
@@ -58,7 +59,7 @@ class scheduler {
     /// returns  its name, which stays where and as it is; empty before the group is made here
     /// thread   any, for as long as the shard lives: who watches it from outside says the name
     const std::string& name(scheduling_group group) const noexcept;
-    std::size_t group_count() const noexcept { return _group_count; }
+    std::size_t group_count() const noexcept { return _groups.size(); }
     std::size_t ready_count() const noexcept { return _ready; }
 
     struct group {
@@ -78,8 +79,7 @@ class scheduler {
     }
 
   private:
-    std::deque<group> _groups;     // stable addresses; indexed by scheduling_group
-    std::size_t _group_count = 0;  // of them: a deque has to reckon, and calls ask each time
+    std::vector<std::unique_ptr<group>> _groups;  // indexed by scheduling_group
     std::array<std::atomic<const std::string*>, max_groups> _names{};  // once they are written
     const std::string _no_name;
     std::size_t _ready = 0;

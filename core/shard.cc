@@ -145,6 +145,7 @@ void shard::run_tasks() {
         }
     }
     _counters.preemptions += over;
+    _running.store(nullptr, std::memory_order_relaxed);
     _context = {};
     _inline_runs = 0;
 }
@@ -156,7 +157,6 @@ void shard::run_one(task& next) noexcept {
     _inline_runs = 0;
     _hurried = 0;
     next.run();
-    _running.store(nullptr, std::memory_order_relaxed);
 }
 
 void shard::publish() {

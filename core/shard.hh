@@ -128,7 +128,7 @@ class shard {
     /// What tasks created now inherit.
     const task_context& context() const noexcept { return _context; }
     void set_context(task_context context) noexcept { _context = context; }
-    /// The task that was begun last and its group; null between tasks. For reports of stalls and
+    /// The task that was begun last and its group; null between turns. For reports of stalls and
     /// crashes: the task may be gone already.
     /// thread   any
     const task* running() const noexcept { return _running.load(std::memory_order_relaxed); }
