@@ -165,19 +165,29 @@ client_connection::ready_answers client_connection::take_ready() noexcept {
     return ready;
 }
 
+// A request that was given up because nobody waits for its answer any more is not refused.
 void client_connection::take_result(pending& of) noexcept {
     try {
         of.made = of.result.take();
+        return;
+    } catch (const error& e) {
+        if (!_client.ended.requested() || !e.is(errc::aborted)) {
+            refuse_request(of, e.what());
+        }
     } catch (const std::exception& e) {
-        const auto& asked = of.asked->header;
-        const protocol::api* known = protocol::find_api(asked.key);
-        const bool served = known && known->advertised.contains(asked.version);
-        refuse(served ? "connection refused: request failed"
-                      : "connection refused: request failed, API or version not served",
-               e.what(), of.asked.get());
-        of.made.silent = true;
-        of.made.close = true;
+        refuse_request(of, e.what());
     }
+    of.made.silent = true;
+    of.made.close = true;
+}
+
+void client_connection::refuse_request(const pending& failed, const char* why) noexcept {
+    const auto& asked = failed.asked->header;
+    const protocol::api* known = protocol::find_api(asked.key);
+    const bool served = known && known->advertised.contains(asked.version);
+    refuse(served ? "connection refused: request failed"
+                  : "connection refused: request failed, API or version not served",
+           why, failed.asked.get());
 }
 
 future<> client_connection::send(std::size_t count) {

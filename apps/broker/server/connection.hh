@@ -48,6 +48,7 @@ class client_connection {
     void disorder() noexcept;
     ready_answers take_ready() noexcept;
     void take_result(pending& of) noexcept;
+    void refuse_request(const pending& failed, const char* why) noexcept;
     future<> send(std::size_t count);
     void note_end(const std::exception_ptr& why) noexcept;
     void refuse(const char* message, std::string_view detail = {},
