@@ -65,32 +65,32 @@ void progress_board::end_waits() noexcept {
 
 void progress_board::leave_ticket(std::string_view topic, std::int32_t partition,
                                   fetch_ticket ticket) {
-    auto at = _tickets.find(by_name::key(topic, partition));
-    if (at == _tickets.end()) {
-        std::vector<fetch_ticket> first{ticket};
-        _tickets.try_emplace({std::string(topic), partition}, std::move(first));
-    } else {
-        at->second.push_back(ticket);
+    const auto at = _tickets.find(by_name::key(topic, partition));
+    if (at != _tickets.end()) {
+        at->second.insert(ticket);
+        return;
     }
+    std::set<fetch_ticket> first{ticket};
+    _tickets.try_emplace({std::string(topic), partition}, std::move(first));
 }
 
 void progress_board::take_ticket(std::string_view topic, std::int32_t partition,
                                  fetch_ticket ticket) noexcept {
     const auto found = _tickets.find(by_name::key(topic, partition));
     if (found != _tickets.end()) {
-        std::erase(found->second, ticket);
+        found->second.erase(ticket);
         if (found->second.empty()) {
             _tickets.erase(found);
         }
     }
 }
 
-std::vector<fetch_ticket> progress_board::grown(const topic_partition& at) noexcept {
+std::set<fetch_ticket> progress_board::grown(const topic_partition& at) noexcept {
     const auto found = _tickets.find(at);
     if (found == _tickets.end()) {
         return {};
     }
-    std::vector<fetch_ticket> tickets = std::move(found->second);
+    std::set<fetch_ticket> tickets = std::move(found->second);
     _tickets.erase(found);
     return tickets;
 }

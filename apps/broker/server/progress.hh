@@ -3,10 +3,10 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
-#include <vector>
 
 #include <broker/storage/names.hh>
 
@@ -22,7 +22,7 @@ struct fetch_ticket {
     shard_id shard = 0;
     std::uint64_t number = 0;
 
-    friend bool operator==(fetch_ticket, fetch_ticket) = default;
+    friend auto operator<=>(const fetch_ticket&, const fetch_ticket&) = default;
 };
 
 /// How long polls hear of new records. A waiting fetch leaves its ticket at each partition that it
@@ -48,9 +48,10 @@ class progress_board {
     // Where the partition is.
 
     void leave_ticket(std::string_view topic, std::int32_t partition, fetch_ticket ticket);
+    /// cost     logarithmic in those who wait there
     void take_ticket(std::string_view topic, std::int32_t partition, fetch_ticket ticket) noexcept;
     /// returns  the tickets left at a partition, which are gone from it then
-    std::vector<fetch_ticket> grown(const topic_partition& at) noexcept;
+    std::set<fetch_ticket> grown(const topic_partition& at) noexcept;
 
   private:
     /// So that a partition is found by the name in a request, without a copy of it.
@@ -71,7 +72,7 @@ class progress_board {
     std::uint64_t _last_number = 0;
     bool _ended = false;
     std::unordered_map<std::uint64_t, waiter*> _waiters;  // by the ticket's number
-    std::map<topic_partition, std::vector<fetch_ticket>, by_name> _tickets;
+    std::map<topic_partition, std::set<fetch_ticket>, by_name> _tickets;
 };
 
 }  // namespace weir::broker
