@@ -98,6 +98,9 @@ TEST_SUITE("broker/server/options") {
             CHECK(refused([&](broker_options& of) { of.storage.read_ahead_bytes = large; }));
         }
         CHECK(refused([](broker_options& of) { of.openings_at_once = 1'000'000; }));
+        CHECK(refused([](broker_options& of) { of.look_ups_at_once = 1 << 30; }));
+        CHECK(
+            refused([](broker_options& of) { of.server.connections_max = std::size_t{1} << 40; }));
         broker_options options;
         options.large_request_bytes = most - 1;
         options.request_bytes = most / 2;
