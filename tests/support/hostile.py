@@ -34,7 +34,10 @@ def batch(records, count, codec=0, attributes=0, first_ms=None, max_ms=None):
 
 
 def varint(value):
-    value = value << 1 if value >= 0 else ~(value << 1)
+    return varint_unsigned(value << 1 if value >= 0 else ~(value << 1))
+
+
+def varint_unsigned(value):
     text = bytearray()
     while value > 127:
         text.append(value & 127 | 128)
@@ -66,14 +69,23 @@ class Extremes:
         count = self.chance.choice([0, 1, 1, 2, 5, 100])
         return struct.pack(">i", count) + b"".join(element() for _ in range(count))
 
+    def name(self):
+        name = self.chance.choice([b"t", b"t", b"extremes", b"", b"no such", b"__x", b"x" * 300,
+                                   b"..", b"\xff\0", b"x" * 32_000, None])
+        return b"\xff\xff" if name is None else struct.pack(">h", len(name)) + name
+
     def topic(self, element):
-        name = self.chance.choice([b"t", b"extremes", b"", b"no such", b"__x", b"x" * 300])
-        return self.array(lambda: struct.pack(">h", len(name)) + name + self.array(element))
+        """An array of one topic, named again and again."""
+        name = self.name()
+        return self.array(lambda: name + self.array(element))
 
     def partition(self):
         return struct.pack(">i", self.chance.choice([0, 1, 2, 3, self.number(32)]))
 
     def batch(self):
+        if self.chance.random() < 0.05:
+            bomb = self.chance.choice(bombs())
+            return struct.pack(">i", len(bomb)) + bomb
         whole = bytearray(broker.batch([b"x"] * self.chance.choice([1, 3])))
         for at, bits in self.chance.sample([(0, 64), (21, 16), (23, 32), (27, 64), (35, 64),
                                             (43, 64), (51, 16), (53, 32), (57, 32)],
@@ -101,12 +113,36 @@ class Extremes:
         return self.int(32) + (self.int(8) if version >= 2 else b"") + self.topic(
             lambda: self.partition() + self.int(64))
 
+    def metadata(self, version):
+        names = self.chance.choice([self.array(self.name), b"\xff" * 4])
+        return names + (self.int(8) if version >= 4 else b"")
+
+    def find_coordinator(self, _):
+        return self.name()
+
+    def api_versions(self, version):
+        if version < 3:
+            return b""
+        said = self.chance.choice([b"soft", b"\n\x1b[2J", b"x" * 30_000, b""])
+        tags = [b"\0", b"\1\0\2ab", b"\2\5\0\4\0", b"\1\0\xff\xff\xff\xff\x07",
+                b"\xff\xff\xff\xff\x0f", b""]
+        return varint_unsigned(len(said) + 1) + said + b"\2" + b"1" + self.chance.choice(tags)
+
     def request(self):
+        """Of an API that is served, mostly; sometimes less than all of it, or more."""
         key, version, body = self.chance.choice(
-            [(1, version, self.fetch) for version in (4, 5, 7, 9, 11)] +
-            [(0, version, self.produce) for version in (3, 5, 7)] * 2 +
-            [(2, version, self.list_offsets) for version in (1, 2)] * 2)
-        whole = struct.pack(">hhih", key, version, 7, 4) + b"host" + body(version)
+            [(1, version, self.fetch) for version in range(4, 12)] +
+            [(0, version, self.produce) for version in range(3, 8)] * 2 +
+            [(2, version, self.list_offsets) for version in (1, 2)] * 4 +
+            [(3, version, self.metadata) for version in range(5)] +
+            [(18, version, self.api_versions) for version in range(5)] +
+            [(10, 0, self.find_coordinator)])
+        flexible = b"\0" if key == 18 and version >= 3 else b""
+        client = self.chance.choice([b"\0\4host", b"\0\4host", b"\0\0", b"\xff\xff"])
+        whole = struct.pack(">hhi", key, version, 7) + client + flexible + body(version)
+        cut = self.chance.randrange(len(whole)) if self.chance.random() < 0.03 else len(whole)
+        more = b"\0" * 9 if self.chance.random() < 0.03 else b""
+        whole = whole[:cut] + more
         return struct.pack(">i", len(whole)) + whole
 
 
