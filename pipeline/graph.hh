@@ -65,6 +65,7 @@ struct node {
     dealing deal{};                        ///< shard, key_shard (block unused)
     constants initial{};                   ///< loop
     const element_type* copied = nullptr;  ///< loop: what is fed back
+    node_ptr copier{};  ///< choose, merge, shard, key_shard: gives what it gets; null: no copies
 };
 
 /// A source, a pipeline and a sink: what can be deployed.

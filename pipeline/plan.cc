@@ -14,104 +14,33 @@ namespace weir::pipeline {
 
 namespace {
 
+using namespace detail;
+
 using form = stream::form;
-
-stream_ptr make(stream described) {
-    return std::make_shared<const stream>(std::move(described));
-}
-
-/// Some columns of a stream, without a view where the stream has them apart.
-stream_ptr slice(const stream_ptr& of, std::size_t first, std::size_t columns) {
-    if (first == 0 && columns == of->columns) {
-        return of;
-    }
-    if (of->kind == form::slice) {
-        return slice(of->of[0], of->first + first, columns);
-    }
-    if (of->kind == form::zip) {
-        const std::size_t left = of->of[0]->columns;
-        if (first + columns <= left) {
-            return slice(of->of[0], first, columns);
-        }
-        if (first >= left) {
-            return slice(of->of[1], first - left, columns);
-        }
-    }
-    if (of->kind == form::merge && of->tagged && first == 0 && columns == 1) {
-        return of->of[0];  // the tags that it was made by
-    }
-    return make({.kind = form::slice, .columns = columns, .of = {of}, .first = first});
-}
-
-stream_ptr zip(const stream_ptr& left, const stream_ptr& right) {
-    return make(
-        {.kind = form::zip, .columns = left->columns + right->columns, .of = {left, right}});
-}
-
-/// The elements that are dealt to one part. Parts of a zip are zips of parts, and what was dealt
-/// in the same way lies apart already.
-stream_ptr part(const stream_ptr& of, dealing deal, std::size_t which) {
-    if (of->kind == form::zip) {
-        return zip(part(of->of[0], deal, which), part(of->of[1], deal, which));
-    }
-    if (of->kind == form::dealt && of->deal.parts == deal.parts && of->deal.block == deal.block) {
-        return of->of[which];
-    }
-    if (of->kind == form::part && of->deal.block == 1 && deal.block == 1) {
-        const dealing both{of->deal.parts * deal.parts, 1};
-        return part(of->of[0], both, of->which + which * of->deal.parts);
-    }
-    return make(
-        {.kind = form::part, .columns = of->columns, .of = {of}, .which = which, .deal = deal});
-}
-
-/// The elements of one side of an either. Where a choice was made before, that side lies apart
-/// already: or each choice of a chain would look through all those before it, three times.
-stream_ptr branch(const stream_ptr& of, std::size_t first, std::size_t columns, std::size_t which) {
-    if (of->kind == form::merge && of->tagged) {
-        return of->of[which + 1];
-    }
-    return make(
-        {.kind = form::branch, .columns = columns, .of = {of}, .first = first, .which = which});
-}
-
-/// What was dealt to `parts` in turn and is still whole.
-stream_ptr undealt(const std::vector<stream_ptr>& parts, dealing deal) {
-    for (std::size_t which = 0; which < parts.size(); ++which) {
-        const stream& each = *parts[which];
-        if (each.kind != form::part || each.which != which || each.deal.parts != deal.parts ||
-            each.deal.block != deal.block || each.of[0] != parts[0]->of[0]) {
-            return nullptr;
-        }
-    }
-    return parts[0]->of[0];
-}
-
-/// The parts put in order again. Halves of pairs that passed through as they came lie where they
-/// were dealt from: or each dealing of a chain would read the one before it by each of its copies.
-stream_ptr dealt(std::vector<stream_ptr> parts, std::size_t columns, dealing deal) {
-    if (const stream_ptr whole = undealt(parts, deal)) {
-        return whole;
-    }
-    if (std::ranges::all_of(parts, [&](const stream_ptr& each) {
-            return each->kind == form::zip && each->of[0]->columns == parts[0]->of[0]->columns;
-        })) {
-        std::vector<stream_ptr> halves[2];
-        for (const stream_ptr& each : parts) {
-            halves[0].push_back(each->of[0]);
-            halves[1].push_back(each->of[1]);
-        }
-        const std::size_t left = halves[0][0]->columns;
-        return zip(dealt(std::move(halves[0]), left, deal),
-                   dealt(std::move(halves[1]), columns - left, deal));
-    }
-    return make({.kind = form::dealt, .columns = columns, .of = std::move(parts), .deal = deal});
-}
 
 bool contains(const stream& whole, const stream* searched) {
     return &whole == searched || std::ranges::any_of(whole.of, [&](const stream_ptr& each) {
         return contains(*each, searched);
     });
+}
+
+// What picks from what was picked looks through all of it, for each of its sides or parts: chains
+// of that grow threefold with each word. So a stage copies what was picked as often as this before.
+constexpr unsigned picks_max = 1;
+
+// What a stage may look at, all views together: more is refused, where elements can't be copied.
+constexpr std::size_t rings_max = 4096;
+
+/// returns  how many rings a stage would look at, as often as it does; or more than rings_max
+std::size_t rings_of(const stream& read) {
+    std::size_t rings = read.kind == form::ring ? 1 : 0;
+    for (const stream_ptr& each : read.of) {
+        if (rings > rings_max) {
+            break;
+        }
+        rings += rings_of(*each);
+    }
+    return rings;
 }
 
 class planner {
@@ -172,6 +101,12 @@ class planner {
     }
 
     stream_ptr add(stage_plan added, unsigned turn) {
+        if (added.in && rings_of(*added.in) > rings_max) {
+            throw error("lay out",
+                        fmt::format("{}: more than {} rings to look at; a map before it has one",
+                                    added.name, rings_max),
+                        errc::malformed);
+        }
         added.shard = choose(added.name, turn, added.copy);
         added.name = names_of(added.name).front();
         added.numbers = {_number++};
@@ -234,6 +169,15 @@ class planner {
         __builtin_unreachable();
     }
 
+    stream_ptr near(const node_ptr& what, const stream_ptr& in, unsigned& turn, unsigned copy) {
+        if (in->picks <= picks_max || !what->copier) {
+            return in;
+        }
+        return add(
+            {.name = what->name, .copy = copy, .in = in, .nodes = {what->copier}, .out = what->in},
+            turn++);
+    }
+
     // A neighbour on the same shard that nobody else reads takes the kernel in.
     stream_ptr lay_work(const node_ptr& what, const stream_ptr& in, unsigned& turn, unsigned copy) {
         if (_plan.options.fuse && what->fuses && in->kind == form::ring && !_sealed[in->stage]) {
@@ -284,8 +228,9 @@ class planner {
         _plan.stages.push_back(std::move(whole));
     }
 
-    stream_ptr lay_choice(const node_ptr& what, const stream_ptr& in, unsigned& turn,
+    stream_ptr lay_choice(const node_ptr& what, const stream_ptr& from, unsigned& turn,
                           unsigned copy) {
+        const stream_ptr in = near(what, from, turn, copy);
         seal(*in);
         const bool tagged = what->kind == node::form::choose;
         stream merged{.kind = form::merge,
@@ -321,15 +266,17 @@ class planner {
         return outputs;
     }
 
-    stream_ptr lay_shards(const node_ptr& what, const stream_ptr& in, unsigned& turn,
+    stream_ptr lay_shards(const node_ptr& what, const stream_ptr& from, unsigned& turn,
                           unsigned copy) {
+        const stream_ptr in = near(what, from, turn, copy);
         auto outputs =
             lay_copies(what, turn, copy, [&](std::size_t k) { return part(in, what->deal, k); });
         return dealt(std::move(outputs), what->out->columns.size(), what->deal);
     }
 
-    stream_ptr lay_key_shards(const node_ptr& what, const stream_ptr& in, unsigned& turn,
+    stream_ptr lay_key_shards(const node_ptr& what, const stream_ptr& from, unsigned& turn,
                               unsigned copy) {
+        const stream_ptr in = near(what, from, turn, copy);
         seal(*in);
         const stream_ptr tags = add({.name = what->name,
                                      .copy = copy,

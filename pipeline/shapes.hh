@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <ranges>
 #include <utility>
 #include <vector>
 
@@ -59,6 +60,28 @@ template <typename A, typename B>
 node shaped(node::form kind, const char* name, std::vector<node_ptr> of) {
     return node{
         .kind = kind, .name = name, .in = &type_of<A>(), .out = &type_of<B>(), .of = std::move(of)};
+}
+
+template <typename T>
+inline constexpr bool is_copied = std::copy_constructible<T>;
+template <std::ranges::range T>
+inline constexpr bool is_copied<T> =
+    std::copy_constructible<T> && std::copy_constructible<std::ranges::range_value_t<T>>;
+template <typename A, typename B>
+inline constexpr bool is_copied<std::pair<A, B>> = is_copied<A> && is_copied<B>;
+template <typename A, typename B>
+inline constexpr bool is_copied<std::variant<A, B>> = is_copied<A> && is_copied<B>;
+
+/// A word that picks, with the stage that may go before it: see node::copier.
+template <typename A, typename B>
+node picking(node::form kind, const char* name, std::vector<node_ptr> of) {
+    node graph = shaped<A, B>(kind, name, std::move(of));
+    if constexpr (is_copied<A>) {
+        node copies = work<A, A>(name);
+        copies.make = [] { return std::make_unique<step_kernel<A, A, id_step>>(id_step()); };
+        graph.copier = std::make_shared<const node>(std::move(copies));
+    }
+    return graph;
 }
 
 /// What is visible of both sides is visible of the pair.
@@ -170,7 +193,7 @@ auto choose(const P& left, const Q& right) {
         static_assert(detail::check_choice<of_left, of_right>());
         using E = either<C, D>;
         return detail::make_pipe<AB, E, detail::side_by_side(of_left, of_right)>(
-            detail::shaped<AB, E>(node::form::choose, "choose", {f.graph(), g.graph()}),
+            detail::picking<AB, E>(node::form::choose, "choose", {f.graph(), g.graph()}),
             detail::make_model<AB, E>([f = f.meaning(), g = g.meaning()](listed<AB> in) {
                 const auto put = [](auto side, auto&& value, std::vector<E>& out) {
                     out.emplace_back(side, std::forward<decltype(value)>(value));
@@ -196,7 +219,7 @@ auto merge(const P& left, const Q& right) {
         constexpr traits of_right = std::decay_t<decltype(g)>::kept;
         static_assert(detail::check_choice<of_left, of_right>());
         return detail::make_pipe<AB, C, detail::side_by_side(of_left, of_right)>(
-            detail::shaped<AB, C>(node::form::merge, "merge", {f.graph(), g.graph()}),
+            detail::picking<AB, C>(node::form::merge, "merge", {f.graph(), g.graph()}),
             detail::make_model<AB, C>([f = f.meaning(), g = g.meaning()](listed<AB> in) {
                 const auto put = [](auto, C&& value, std::vector<C>& out) {
                     out.push_back(std::move(value));
@@ -221,7 +244,7 @@ auto shard(const P& what, std::size_t block = 1) {
         static_assert(detail::check_sharded<kept>());
         static_assert(!kept.stateful,
                       "state: each copy would see only some of the elements; shard by key");
-        node graph = detail::shaped<A, B>(node::form::shard, "shard", {f.graph()});
+        node graph = detail::picking<A, B>(node::form::shard, "shard", {f.graph()});
         graph.deal = {N, block};
         auto whole = detail::make_pipe<A, B, kept>(std::move(graph), f.meaning());
         if constexpr (detail::is_visible<std::decay_t<decltype(f)>>) {
@@ -248,7 +271,7 @@ auto shard_by(Key key, const P& what) {
         auto tag_of = [key](ref<A> element) mutable {
             return static_cast<tag>(static_cast<std::size_t>(key(element)) % N);
         };
-        node graph = detail::shaped<A, B>(node::form::key_shard, "key", {f.graph()});
+        node graph = detail::picking<A, B>(node::form::key_shard, "key", {f.graph()});
         graph.deal = {N, 1};
         graph.make = [tag_of] {
             using step = detail::map_step<tag, std::decay_t<decltype(tag_of)>>;

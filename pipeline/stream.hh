@@ -65,6 +65,24 @@ struct stream {
     std::size_t initial = 0;                   ///< delayed: how many elements come first
     const std::byte* const* values = nullptr;  ///< delayed: for each column, those elements
     std::vector<std::size_t> sizes{};          ///< delayed: for each column, bytes of one
+    /// Views that look for some elements among those of another, one behind the other.
+    unsigned picks = 0;
 };
+
+namespace detail {
+
+/// One of a form, with what follows from those that it is of.
+stream_ptr make(stream described);
+/// Some columns of a stream, without a view where the stream has them apart.
+stream_ptr slice(const stream_ptr& of, std::size_t first, std::size_t columns);
+stream_ptr zip(const stream_ptr& left, const stream_ptr& right);
+/// The elements that are dealt to one part.
+stream_ptr part(const stream_ptr& of, dealing deal, std::size_t which);
+/// The elements of one side of an either.
+stream_ptr branch(const stream_ptr& of, std::size_t first, std::size_t columns, std::size_t which);
+/// The parts put in order again.
+stream_ptr dealt(std::vector<stream_ptr> parts, std::size_t columns, dealing deal);
+
+}  // namespace detail
 
 }  // namespace weir::pipeline

@@ -37,6 +37,8 @@ bool heard(future<>& asked) {
 void add_options(CLI::App& to, pipeline_options& options, std::string title) {
     // What these say goes to a terminal, where it is the result that counts.
     options.run.host.logging.level = log_level::warning;
+    // Nobody else waits on these shards: an element may take as long as it takes.
+    options.run.stall.threshold = {};
     CLI::Option* const shards = to.add_option_function<unsigned>(
         "--shards",
         [&options](unsigned count) {

@@ -45,8 +45,11 @@ using namespace weir;
 using namespace weir::pipeline;
 using namespace wordcount;
 
+constexpr const char* standard_input = "-";
+
 struct options : apps::pipeline_options {
     std::vector<std::string> paths;
+    bool named = true;  // by the command line
     std::size_t block_kib = 256;
 };
 
@@ -85,7 +88,7 @@ program count_into(counts& result, source_of<block> from) {
 
 source_of<block> input(const std::string& path, const options& chosen) {
     const std::size_t block_bytes = chosen.block_kib * 1024;
-    if (path.empty() || path == "-") {
+    if (path == standard_input) {
         return descriptor_blocks(STDIN_FILENO, {.name = "stdin", .buffer_bytes = block_bytes});
     }
     return file_blocks(path, {.read = {.buffer_bytes = block_bytes, .depth = 4}});
@@ -97,8 +100,8 @@ int width_of(const std::vector<std::string>& paths) {
     std::size_t least = 1;
     for (const std::string& path : paths) {
         struct stat status{};
-        const bool known = path.empty() || path == "-" ? ::fstat(STDIN_FILENO, &status) == 0
-                                                       : ::stat(path.c_str(), &status) == 0;
+        const bool known = path == standard_input ? ::fstat(STDIN_FILENO, &status) == 0
+                                                  : ::stat(path.c_str(), &status) == 0;
         if (known && S_ISREG(status.st_mode)) {
             sizes += static_cast<std::uint64_t>(status.st_size);
         } else if (known) {
@@ -124,13 +127,17 @@ struct report {
 /// returns  false if the run is over
 future<bool> count(apps::runs& all, report& into, const std::string& path, const options& chosen) {
     counts result;
+    if (path.empty()) {
+        fmt::print(stderr, "weir-wordcount: invalid zero-length file name\n");
+        into.good = false;
+        co_return true;
+    }
     try {
         if (!co_await all.run(count_into(result, input(path, chosen)), chosen)) {
             co_return false;
         }
     } catch (const error& failure) {
-        fmt::print(stderr, "weir-wordcount: {}: {}\n", path.empty() ? "-" : path,
-                   failure.code().message());
+        fmt::print(stderr, "weir-wordcount: {}: {}\n", path, failure.code().message());
         into.good = false;
         if (failure.is(errc::aborted)) {
             co_return false;
@@ -139,7 +146,7 @@ future<bool> count(apps::runs& all, report& into, const std::string& path, const
             co_return true;
         }
     }
-    into.add(result, path);
+    into.add(result, chosen.named ? path : "");
     into.sum += result;
     co_return true;
 }
@@ -184,7 +191,8 @@ int run(int argc, char** argv) {
         return *status;
     }
     if (chosen.paths.empty()) {
-        chosen.paths.emplace_back();
+        chosen.named = false;
+        chosen.paths.emplace_back(standard_input);
     }
 
     report all;

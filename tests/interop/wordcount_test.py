@@ -139,6 +139,8 @@ def test_files():
         both([str(folder)])
         both([names[0], "/nowhere/file", names[1]])
         both(["/nowhere/file"])
+        both([""])
+        both([names[0], "", "-"], input=b"from a pipe\n")
         both(["/proc/cpuinfo", "/proc/filesystems"])
         if os.geteuid() != 0:
             (folder / "two").chmod(0)
@@ -241,6 +243,17 @@ def test_uppercase():
                                capture_output=True)
         assert ended.stdout == lines.translate(
             bytes.maketrans(bytes(range(97, 123)), bytes(range(65, 91)))), f"{shards} shards"
+
+
+def test_slow_blocks():
+    """a block that takes long is nobody's concern: nothing is said of it"""
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory) / "zeros"
+        with path.open("wb") as file:
+            file.truncate(64 << 20)
+        said = subprocess.run([program("wordcount"), "--block-kib", "16384", str(path)], check=True,
+                              capture_output=True)
+        assert said.stdout == wc(path) and not said.stderr, said
 
 
 def test_broken_pipe():

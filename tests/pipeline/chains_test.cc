@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a word costs when it follows itself: as much each time.
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -33,8 +34,8 @@ link<A, T> chain(const link<A, T>& each, unsigned length) {
 
 template <typename A, traits T>
 std::size_t gates_of(const link<A, T>& described) {
-    const plan laid =
-        lay_out(from_list(std::vector<A>{}) >> described >> discard(), {.fuse = false}, 2);
+    const plan laid = lay_out(generate([] { return std::optional<A>(); }) >> described >> discard(),
+                              {.fuse = false}, 2);
     std::size_t gates = 0;
     for (const stage_plan& each : laid.stages) {
         gates += each.readers;
@@ -64,6 +65,26 @@ void costs_by_length(const char* name, const link<A, T>& each, std::vector<A> in
         2);
 }
 
+/// As many gates a link for a chain of any length, if not the same for each, and the model's
+/// values.
+template <typename A, traits T>
+void grows_by_length(const char* name, const link<A, T>& each, std::vector<A> in) {
+    CAPTURE(name);
+    for (const unsigned length : {2U, 6U, 12U, 40U}) {
+        CAPTURE(length);
+        CHECK(gates_of(chain(each, length)) <= 120 * length);
+    }
+    weir::test::on_both(
+        [&](weir::host&) -> future<> {
+            const auto whole = chain(each, 3);
+            const auto expected = co_await model(whole, in);
+            std::vector<A> out;
+            co_await run(from_list(in) >> whole >> collect(out), {.capacity = 16});
+            CHECK(out == expected.values);
+        },
+        2);
+}
+
 std::vector<way> ways(int count) {
     std::vector<way> all;
     for (int i = 0; i < count; ++i) {
@@ -77,6 +98,14 @@ std::vector<std::pair<int, int>> pairs(int count) {
         all.emplace_back(i, -i);
     }
     return all;
+}
+
+std::vector<std::pair<int, way>> beside(const std::vector<way>& all) {
+    std::vector<std::pair<int, way>> pairs;
+    for (const way& each : all) {
+        pairs.emplace_back(int(pairs.size()), each);
+    }
+    return pairs;
 }
 
 /// What a combinator is for elements A.
@@ -115,6 +144,35 @@ TEST_CASE("a chain of dealings costs a chain") {
         "shards by key",
         plain<int>(shard_by<2>([](int i) { return static_cast<unsigned>(i); }, map(more))),
         std::vector<int>(100, 5));
+}
+
+TEST_CASE("a chain of words that pick from what was picked costs a chain") {
+    const auto right = choose(map(more), id());
+    grows_by_length("choices in shards of blocks that alternate",
+                    plain<way>(shard<2>(right) >> shard<2>(right, 4)), ways(60));
+    grows_by_length("choices in two and in three shards",
+                    plain<way>(shard<2>(right) >> shard<3>(right)), ways(60));
+    grows_by_length(
+        "choices beside something, in such shards",
+        plain<std::pair<int, way>>(shard<2>(both(id(), right)) >> shard<2>(both(id(), right), 4)),
+        beside(ways(60)));
+    grows_by_length("choices in shards by key",
+                    plain<way>(shard_by<2>([](const auto& w) { return w.index(); }, right)),
+                    ways(60));
+    grows_by_length("loops of choices", plain<way>(loop(std::vector<int>{1, 2}, both(right, id()))),
+                    ways(60));
+    grows_by_length("shards of nothing but choices",
+                    plain<way>(shard<2>(choose(id(), id())) >> shard<2>(choose(id(), id()), 3)),
+                    ways(60));
+}
+
+TEST_CASE("what can't be copied in such a chain is refused before it explodes") {
+    using owned = either<std::unique_ptr<int>, int>;
+    const auto each =
+        plain<owned>(shard<2>(choose(id(), map(more))) >> shard<2>(choose(id(), map(more)), 4));
+    CHECK(gates_of(each) < 100);
+    CHECK_THROWS_WITH_AS(gates_of(chain(each, 8)), doctest::Contains("rings to look at"),
+                         weir::error);
 }
 
 TEST_CASE("a chain of pairs costs a chain") {
