@@ -9,6 +9,7 @@
 
 #include <fmt/format.h>
 
+#include <weir/core/await_all.hh>
 #include <weir/core/call.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
@@ -209,8 +210,10 @@ future<std::optional<std::uint64_t>> resident_bytes() {
     }
     char text[128] = {};
     const iovec part{text, sizeof text - 1};
-    const auto count = co_await io::submit(io::op::read{fd, 0, &part, 1});
-    co_await io::submit(io::op::close{fd});
+    auto read = futurize([&] { return io::submit(io::op::read{fd, 0, &part, 1}); });
+    co_await settled(read);
+    io::discard(fd);
+    const auto count = read.take();
     // Pages: all, then resident ones.
     char* second = nullptr;
     (void)std::strtoull(text, &second, 10);

@@ -253,16 +253,25 @@ future<> listener::acceptor::close(std::shared_ptr<acceptor> closed) {
     if (own._accepting || own._ahead > 0) {
         co_await own._settled.get_future();
     }
-    co_await io::submit(io::op::close{own._fd});
+    try {
+        co_await io::submit(io::op::close{own._fd});
+    } catch (const std::bad_alloc&) {
+        io::this_backend().close_now(own._fd);
+    }
 }
 
 future<std::unique_ptr<listener>> listener::listen(address at, listener_options options,
                                                    connection_totals* totals) {
     const std::int32_t fd = co_await io::submit_or_fail(io::op::listen{&at.raw(), at.raw_length()},
                                                         "listen", at.to_string());
-    auto accepting = std::make_shared<acceptor>(fd, at, options, totals);
-    std::unique_ptr<listener> made(new listener(accepting));
-    accepting->start();
+    std::unique_ptr<listener> made;
+    try {
+        made.reset(new listener(std::make_shared<acceptor>(fd, at, options, totals)));
+    } catch (...) {
+        io::discard(fd);
+        throw;
+    }
+    made->_acceptor->start();
     co_return made;
 }
 

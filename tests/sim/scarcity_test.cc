@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -18,9 +19,11 @@
 #include <weir/core/group.hh>
 #include <weir/core/sharded.hh>
 #include <weir/core/sleep.hh>
+#include <weir/io/listening.hh>
 #include <weir/io/run.hh>
 #include <weir/io/sim/memory.hh>
 #include <weir/io/submit.hh>
+#include <weir/net/listener.hh>
 
 using namespace weir;
 using namespace std::chrono_literals;
@@ -269,6 +272,42 @@ TEST_SUITE("sim/scarcity") {
                 }
                 while (std::ranges::any_of(all, [](int fd) { return ::fcntl(fd, F_GETFD) >= 0; })) {
                     co_await yield();
+                }
+            });
+        });
+        CAPTURE(end.said);
+        CHECK(end.exit_status == 0);
+    }
+
+    TEST_CASE("an address is free again, whichever allocation of a listen or close fails") {
+        const auto end = test::in_child([] {
+            return run_or_say(two_shards(), [](host&) -> future<> {
+                const auto any = net::address::parse("127.0.0.1:0");
+                auto other = co_await net::listener::listen(any);
+                net::address where = other->where();
+                co_await other->close();
+                for (std::uint64_t first = 0, struck = 1; struck != 0; ++first) {
+                    memory::fail(first, 3, memory::scarce_for::all);
+                    std::unique_ptr<net::listener> made;
+                    try {
+                        made = co_await net::listener::listen(where);
+                        co_await made->close();
+                    } catch (const std::bad_alloc&) {
+                    } catch (const error&) {
+                    }
+                    struck = memory::stop_failing();
+                    made.reset();
+                    // As another host sees it.
+                    io::listening_addresses others;
+                    int fd = -1;
+                    for (int waits = 0; fd < 0 && waits < 100; ++waits) {
+                        fd = others.listen({&where.raw(), where.raw_length()});
+                        co_await sleep_for(1ms);
+                    }
+                    if (fd < 0) {
+                        throw std::runtime_error("somebody listens, allocation " +
+                                                 std::to_string(first));
+                    }
                 }
             });
         });
