@@ -8,6 +8,7 @@
 
 #include <CLI/CLI.hpp>
 #include <support/numbers.hh>
+#include <sys/resource.h>
 
 #include <weir/core/cgroup.hh>
 
@@ -192,6 +193,11 @@ void add_storage_limits(CLI::Option_group& limits, broker_options& broker, texts
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
     limits
+        .add_option("--read-files-max", broker.storage.read_files_max,
+                    "Segments kept open for reading, a shard")
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
+    limits
         .add_option("--open-seconds", text.open_seconds,
                     "A start waits so long for all logs; then they are served one by one")
         ->capture_default_str()
@@ -315,13 +321,30 @@ void apply(command_line& line, const texts& text) {
     line.run.host.name = "broker";
 }
 
+// What every process has.
+constexpr std::uint64_t least_descriptors = 256;
+
+/// A connection and a log file is a descriptor each: as many as we may have.
+std::uint64_t descriptors() {
+    rlimit files{};
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0) {
+        return least_descriptors;
+    }
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);  // what it is, it is
+    getrlimit(RLIMIT_NOFILE, &files);
+    return files.rlim_cur;
+}
+
 }  // namespace
 
 command_line parse_command_line(int argc, char** argv) {
     command_line line;
     texts text;
     const std::uint64_t memory = usable_memory_bytes(cgroup_limits());
-    line.broker.fit_to_memory(memory, std::max(1U, std::thread::hardware_concurrency()));
+    const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+    line.broker.fit_to_memory(memory, cores);
+    line.broker.fit_to_descriptors(descriptors(), cores);
     CLI::App app(about, "weir-broker");
     app.footer(examples);
     app.set_config("--config", "", "A TOML file with these options");

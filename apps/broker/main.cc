@@ -9,21 +9,11 @@
 #include <broker/server/broker.hh>
 #include <fmt/format.h>
 #include <malloc.h>
-#include <sys/resource.h>
 
 #include <weir/core/cgroup.hh>
 #include <weir/io/run.hh>
 
 namespace {
-
-/// A connection and a log file is a descriptor each: as many as we may have.
-void raise_descriptors() {
-    rlimit files{};
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);  // what it is, it is
-    }
-}
 
 /// Where memory is scarce, large blocks are mapped one by one: what is given back goes back to the
 /// kernel. In the heap it stays behind what lives longer, and makes it several times as large as
@@ -62,7 +52,6 @@ int main(int argc, char** argv) try {
     if (line.exit_code) {
         return *line.exit_code;
     }
-    raise_descriptors();
     return weir::io::run(line.run, [&line](weir::host& on) {
         return weir::broker::run_broker(on, line.broker,
                                         [&line](const auto& where) { tell(line.broker, where); });

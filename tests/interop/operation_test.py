@@ -12,6 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import broker as support  # noqa: E402
 import script  # noqa: E402
 from kafka.protocol.fetch import FetchRequest  # noqa: E402
+from kafka.protocol.metadata import MetadataRequest
 from kafka.protocol.produce import ProduceRequest  # noqa: E402
 from producers import Producers, round_seed  # noqa: E402
 
@@ -115,6 +116,28 @@ def test_foreign_directory():
     told = broker.refusal()
     assert str(broker.data) in told and "meta.properties" in told, told
     assert [path.name for path in broker.data.iterdir()] == ["somebody's"]
+
+
+def test_few_descriptors():
+    """more partitions than there are descriptors take records, and give them back"""
+    support.need("prlimit")
+    partitions = 300
+    with support.Broker("--partitions", partitions, "--shards", 2,
+                        prefix=("prlimit", "--nofile=256")) as broker:
+        with broker.client() as client:
+            client.ask(MetadataRequest[4](["t"], True))
+            for value in (b"first", b"second"):
+                batch = support.batch([value])
+                ((_, answers),) = client.ask(ProduceRequest[3](
+                    None, -1, 60_000,
+                    [("t", [(each, batch) for each in range(partitions)])])).topics
+                assert not any(error for _, error, *_ in answers), answers
+            for each in range(partitions):
+                ((_, ((_, error, end, *_),)),) = client.ask(FetchRequest[4](
+                    -1, 0, 0, 1 << 20, 0, [("t", [(each, 0, 1 << 16)])])).topics
+                assert (error, end) == (0, 2), (each, error, end)
+        assert not broker.lines("Too many open files")
+        assert broker.stop() == 0
 
 
 def test_port():

@@ -18,6 +18,9 @@ constexpr std::size_t mib = std::size_t{1} << 20;
 // indexes.
 constexpr std::size_t rest_bytes = 24 * mib;
 
+// What the process takes beside: rings, bells, listeners, the admin page and its clients.
+constexpr std::uint64_t rest_descriptors = 64;
+
 // What a connection takes that has nothing under way: 5 to 7 KiB were measured.
 constexpr std::size_t connection_bytes = std::size_t{8} << 10;
 
@@ -73,6 +76,20 @@ void broker_options::fit_to_memory(std::uint64_t memory, unsigned shards) {
     storage.read_ahead_bytes = part_of(each, 24, mib, storage.read_ahead_bytes);
     storage.recoveries_at_once =
         std::clamp<std::size_t>(each / (16 * mib), 1, storage.recoveries_at_once);
+}
+
+// Half of them are for connections, a quarter for logs open to append to, a sixteenth for files
+// that are read; the rest is for what is open for a moment: rolls, recoveries, files that come into
+// being.
+void broker_options::fit_to_descriptors(std::uint64_t limit, unsigned shards) {
+    const std::uint64_t each =
+        (limit - std::min(limit / 4, rest_descriptors)) / std::max(shards, 1U);
+    const auto part = [each](std::uint64_t divisor, std::size_t most) {
+        return static_cast<std::size_t>(std::clamp<std::uint64_t>(each / divisor, 4, most));
+    };
+    server.connections_max = part(2, server.connections_max);
+    storage.open_logs_max = part(8, storage.open_logs_max);
+    storage.read_files_max = part(16, storage.read_files_max);
 }
 
 std::uint64_t broker_options::memory_needed(unsigned shards) const noexcept {

@@ -57,6 +57,9 @@ struct broker_options {
     /// Makes budgets smaller, where the memory is: so that all shards together live in it.
     /// memory   of the machine, or of the cgroup
     void fit_to_memory(std::uint64_t memory, unsigned shards);
+    /// Likewise with descriptors: what connections, logs and files that are read may have.
+    /// limit    of the process
+    void fit_to_descriptors(std::uint64_t limit, unsigned shards);
     /// What a broker with these budgets may take of memory when all are used.
     std::uint64_t memory_needed(unsigned shards) const noexcept;
 

@@ -67,10 +67,12 @@ bool is_passing_want(const std::exception_ptr& failure) noexcept {
 }  // namespace
 
 log::log(std::string directory, log_options options, recent_memory& recent,
-         read_ahead_memory* ahead, semaphore* mark_syncs)
+         read_ahead_memory* ahead, semaphore* mark_syncs, open_places* places, read_files* files)
     : _directory(std::move(directory)),
       _options(options),
       _end_of_walks(std::make_shared<abort_source>()),
+      _places(places),
+      _read_files(files != nullptr ? *files : _own_files),
       _mark_syncs(mark_syncs),
       _end_of_waits(std::make_unique<abort_source>()),
       _recent(recent),
@@ -85,8 +87,10 @@ log::~log() {
 
 future<std::unique_ptr<log>> log::open(std::string directory, log_options options,
                                        recent_memory& recent, read_ahead_memory* ahead,
-                                       semaphore* mark_syncs, abort_source* give_up) {
-    std::unique_ptr<log> opened(new log(std::move(directory), options, recent, ahead, mark_syncs));
+                                       semaphore* mark_syncs, abort_source* give_up,
+                                       open_places* places, read_files* files) {
+    std::unique_ptr<log> opened(
+        new log(std::move(directory), options, recent, ahead, mark_syncs, places, files));
     opened->_closed = true;  // until it is whole
     co_await opened->recover_segments(false, give_up);
     opened->_closed = false;

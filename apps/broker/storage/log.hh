@@ -14,8 +14,10 @@
 #include <boost/intrusive/list_hook.hpp>
 #include <broker/storage/active_segment.hh>
 #include <broker/storage/log_mark.hh>
+#include <broker/storage/open_places.hh>
 #include <broker/storage/options.hh>
 #include <broker/storage/read_ahead.hh>
+#include <broker/storage/read_files.hh>
 #include <broker/storage/recent_batches.hh>
 #include <broker/storage/recovery.hh>
 #include <broker/storage/segment.hh>
@@ -83,13 +85,17 @@ class log {
     /// ahead    likewise; null: nothing is read ahead
     /// mark_syncs  likewise: logs that may tell the device of their marks at the same time; null:
     ///             this one needs not wait for others
+    /// places   likewise; null: it may open its files when it likes
+    /// files    likewise; null: it keeps a few of its own
     /// give_up  once triggered, recovery ends with its reason; what it has not changed stays
     /// fails    errc::corrupt if acknowledged records may be missing
     static future<std::unique_ptr<log>> open(std::string directory, log_options options,
                                              recent_memory& recent,
                                              read_ahead_memory* ahead = nullptr,
                                              semaphore* mark_syncs = nullptr,
-                                             abort_source* give_up = nullptr);
+                                             abort_source* give_up = nullptr,
+                                             open_places* places = nullptr,
+                                             read_files* files = nullptr);
     log(const log&) = delete;
     log& operator=(const log&) = delete;
     /// Must be closed before, if it was appended to.
@@ -174,10 +180,6 @@ class log {
         std::int64_t next_offset;
         promise<append_result> done;
     };
-    struct read_file {
-        std::int64_t base_offset;
-        std::shared_ptr<io::file> file;
-    };
     /// One write on its way: the appends in it, and where the log will end.
     struct commit {
         std::vector<pending_append> appends;
@@ -187,7 +189,7 @@ class log {
     };
 
     log(std::string directory, log_options options, recent_memory& recent, read_ahead_memory* ahead,
-        semaphore* mark_syncs);
+        semaphore* mark_syncs, open_places* places, read_files* files);
 
     // log.cc: the way of a record.
     future<append_result> append_in_line(std::span<std::byte> batches,
@@ -211,6 +213,7 @@ class log {
     // log_segments.cc: the files under it.
     future<> recover_segments(bool knows_its_end, abort_source* give_up = nullptr);
     future<> prepare_segment();
+    future<> open_to_append();
     future<> roll();
     future<> seal_in_background(segment& old, std::unique_ptr<active_segment> file);
     future<> seal_file(segment& old, active_segment& file);
@@ -279,7 +282,10 @@ class log {
     std::shared_ptr<abort_source> _end_of_walks;  // of look_through(); as _background
     bool _roll_due = false;  // until it succeeds: the new file may exist, and bear this end's name
     future<> _sealing;       // of the segment before; empty when there is none
-    std::vector<read_file> _read_files;  // the latest used last
+    open_places* const _places;
+    semaphore_units _place;  // while it may have files open to append to
+    read_files _own_files{2};
+    read_files& _read_files;
 
     std::unique_ptr<log_mark> _mark;  // open while _active may be written
     semaphore* const _mark_syncs;

@@ -35,7 +35,7 @@ constexpr std::size_t position_at = 48;
 constexpr std::size_t seal_at = 56;  // a checksum of magic and version
 constexpr std::size_t checksummed_from = sequence_at;
 
-constexpr std::size_t record_bytes = 64;
+constexpr std::size_t record_bytes = log_mark::record_bytes;
 constexpr std::uint64_t records_a_page = page_size / record_bytes;
 constexpr std::uint64_t pages = 2;
 constexpr std::size_t file_bytes = pages * page_size;

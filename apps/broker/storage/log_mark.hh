@@ -56,6 +56,9 @@ class log_mark {
     future<> sync();
     future<> close() { return _file.close(); }
 
+    /// Of a record in the file.
+    static constexpr std::size_t record_bytes = 64;
+
   private:
     log_mark(io::file file, std::uint64_t sequence, unsigned page, bool alternate) noexcept
         : _file(std::move(file)), _sequence(sequence), _page(page), _alternate(alternate) {}
@@ -64,7 +67,7 @@ class log_mark {
     std::uint64_t _sequence;  // of the last record
     unsigned _page;           // that records go to until the next sync()
     const bool _alternate;    // with each record instead
-    std::array<std::byte, 64> _record{};
+    std::array<std::byte, record_bytes> _record{};
 };
 
 }  // namespace weir::broker

@@ -16,7 +16,6 @@ namespace {
 
 /// Commits of one answer that come from memory.
 constexpr std::size_t max_chunks = 4096;
-constexpr std::size_t max_read_files = 2;
 /// Pieces below this are put together: a vectored send has a price for each.
 constexpr std::size_t copy_below = std::size_t{16} << 10;
 /// What a look for a time reads at once.
@@ -165,19 +164,14 @@ segment* log::segment_of(std::int64_t offset) const noexcept {
 
 /// The segment's file, from the few that are kept open for reading.
 future<std::shared_ptr<io::file>> log::file_for(std::int64_t base_offset) {
-    const auto kept = std::find_if(
-        _read_files.begin(), _read_files.end(),
-        [base_offset](const read_file& each) { return each.base_offset == base_offset; });
-    if (kept != _read_files.end()) {
-        std::rotate(kept, kept + 1, _read_files.end());
-        co_return _read_files.back().file;
+    if (auto kept = _read_files.find(this, base_offset)) {
+        co_return kept;
     }
     auto file = std::make_shared<io::file>(co_await open_segment_file(
         segment_path(_directory, base_offset, log_suffix), _options, io::op::access::read));
-    if (_read_files.size() == max_read_files) {
-        _read_files.erase(_read_files.begin());
+    if (!_closed) {
+        _read_files.keep(this, base_offset, file);
     }
-    _read_files.push_back({base_offset, file});
     co_return file;
 }
 

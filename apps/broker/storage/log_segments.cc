@@ -48,8 +48,28 @@ std::uint64_t log::size_bytes() const noexcept {
     return bytes;
 }
 
-/// Has a file that the first of those in line may be written to, and a mark.
+/// Has a file that the first of those in line may be written to, and a mark. A log that could not
+/// open them has none, and no place.
 future<> log::prepare_segment() {
+    if (_places != nullptr && !_place) {
+        _place = co_await _places->take(*_end_of_waits);
+    }
+    std::exception_ptr failure;
+    try {
+        co_await open_to_append();
+    } catch (...) {
+        failure = std::current_exception();
+    }
+    if (failure) {
+        if (_active == nullptr) {
+            co_await close_mark();
+            _place = {};
+        }
+        std::rethrow_exception(failure);
+    }
+}
+
+future<> log::open_to_append() {
     if (_mark == nullptr) {
         co_await open_mark();
     }
@@ -196,6 +216,7 @@ future<> log::seal_active(gate::holder inside, bool paced) {
         }
         co_await (_active ? seal_file(*_segments.back(), *_active) : seal_left_open());
         _active = nullptr;
+        _place = {};
         ++_metrics.rests;
     } catch (const std::bad_alloc&) {
     }
@@ -232,7 +253,7 @@ void log::tell_unsealed(const char* cause) noexcept {
 
 void log::close_idle_reads() noexcept {
     if (std::exchange(_reads_seen, _metrics.reads_from_disk) == _metrics.reads_from_disk) {
-        _read_files.clear();
+        _read_files.forget(this);
     }
 }
 
@@ -245,7 +266,7 @@ future<> log::end_background_work() {
     }
     _recent.clear();
     _ahead.clear();
-    _read_files.clear();
+    _read_files.forget(this);
 }
 
 future<> log::reopen() {
@@ -263,6 +284,7 @@ future<> log::reopen() {
         // Its descriptor has failed for good; closing it has nothing to add.
         co_await old->close().then_wrapped([](future<> closed) { std::move(closed).ignore(); });
     }
+    _place = {};
     _roll_due = false;
     std::exception_ptr failure;
     try {

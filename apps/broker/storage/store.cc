@@ -35,9 +35,10 @@ future<std::unique_ptr<store>> store::open(std::string directory, store_options 
     options.log.check();
     options.reopen.check();
     if (options.recoveries_at_once == 0 || options.closings_at_once == 0 ||
-        options.mark_syncs_at_once == 0) {
+        options.mark_syncs_at_once == 0 || options.open_logs_max == 0) {
         throw error("check store options",
-                    "recoveries_at_once, closings_at_once, mark_syncs_at_once: above 0",
+                    "recoveries_at_once, closings_at_once, mark_syncs_at_once, open_logs_max: "
+                    "above 0",
                     errc::malformed);
     }
     if (partitions.size() > options.max_partitions) {
@@ -51,6 +52,7 @@ future<std::unique_ptr<store>> store::open(std::string directory, store_options 
         opened->open_in_turn(opened->_openings.hold()).ignore();
     }
     opened->look_for_idle_logs(opened->_openings.hold()).ignore();
+    opened->make_places(opened->_openings.hold()).ignore();
     opened->seal_left_open(opened->_openings.hold()).ignore();
     co_return opened;
 }
@@ -63,8 +65,10 @@ future<> store::look_for_idle_logs(gate::holder) {
         try {
             co_await sleep_for(period, _closing);
             _keeper.look();
+            const instant idle_since = this_shard().now() - _options.log.idle_max;
             for (log* const each : idle_logs()) {
-                if (each->active() && each->can_rest() && !_closing.requested()) {
+                if (each->active() && each->can_rest() && !_closing.requested() &&
+                    each->last_commit() <= idle_since) {
                     co_await each->rest();
                 }
             }
@@ -109,26 +113,40 @@ std::vector<log*> store::left_open() const {
     return found;
 }
 
-/// Those that took no append for a time, and of too many those that were idle longest.
+/// For those who need one: those that were idle longest are sealed and closed. Never fails.
+future<> store::make_places(gate::holder) {
+    constexpr std::size_t at_once = 8;
+    constexpr duration all_are_busy = std::chrono::milliseconds(2);
+    while (!_closing.requested()) {
+        co_await _places.wanted();
+        try {
+            std::vector<log*> idle = idle_logs();
+            idle.resize(std::min({idle.size(), _places.waiting(), at_once}));
+            if (idle.empty()) {
+                co_await sleep_for(all_are_busy, _closing);
+            }
+            co_await max_concurrent_for_each(std::move(idle), at_once, [](log* each) {
+                return each->can_rest() ? each->rest() : make_ready_future();
+            });
+        } catch (const std::exception&) {
+            // As above.
+        }
+        co_await yield();
+    }
+}
+
+/// Those that are open to append to and could rest, the longest idle first.
 std::vector<log*> store::idle_logs() const {
-    std::vector<log*> open;
+    std::vector<log*> found;
     for (const auto& each : _logs) {
         if (each.second->active() && each.second->can_rest()) {
-            open.push_back(each.second.get());
+            found.push_back(each.second.get());
         }
     }
-    std::sort(open.begin(), open.end(), [](const log* one, const log* other) {
+    std::sort(found.begin(), found.end(), [](const log* one, const log* other) {
         return one->last_commit() < other->last_commit();
     });
-    const std::size_t all = open_logs();
-    const std::size_t too_many =
-        all > _options.open_logs_max ? std::min(all - _options.open_logs_max, open.size()) : 0;
-    const instant idle_since = this_shard().now() - _options.log.idle_max;
-    const auto first_busy =
-        std::find_if(open.begin() + static_cast<std::ptrdiff_t>(too_many), open.end(),
-                     [idle_since](const log* each) { return each->last_commit() > idle_since; });
-    open.erase(first_busy, open.end());
-    return open;
+    return found;
 }
 
 std::size_t store::open_logs() const noexcept {
@@ -234,7 +252,7 @@ std::size_t store::opening() const noexcept {
 
 future<std::unique_ptr<log>> store::open_log(const topic_partition& which) {
     return log::open(_directory + "/" + directory_name(which), _options.log, _recent, &_ahead,
-                     &_mark_syncs, &_closing);
+                     &_mark_syncs, &_closing, &_places, &_read_files);
 }
 
 log* store::find(const topic_partition& which) noexcept {
@@ -346,6 +364,7 @@ future<> store::close() {
     WEIR_ASSERT(!_closed);
     _closed = true;
     _closing.request();
+    _places.end();
     for (const auto& each : _logs) {
         each.second->end_walks();
     }

@@ -28,9 +28,11 @@ struct store_options {
     /// Logs that tell the device of their marks at the same time: the flushes of many logs must
     /// not keep those who wait for an acknowledgement waiting.
     std::size_t mark_syncs_at_once = 2;
-    /// Logs that may be open to append to; of more, those that were idle longest are closed. Each
-    /// has two descriptors.
+    /// Logs that may be open to append to; who needs one more waits until one that was idle longest
+    /// is sealed and closed. Each has two descriptors, and for moments a third.
     std::size_t open_logs_max = 1'000;
+    /// Segments that are kept open for reading, a descriptor each.
+    std::size_t read_files_max = 500;
     /// Partitions that this shard may hold.
     std::size_t max_partitions = 10'000;
 };
@@ -92,6 +94,8 @@ class store {
           _recent(options.recent_bytes),
           _ahead(options.read_ahead_bytes),
           _mark_syncs(options.mark_syncs_at_once),
+          _places(options.open_logs_max),
+          _read_files(options.read_files_max),
           _keeper(options.reopen) {}
     future<std::unique_ptr<log>> open_log(const topic_partition& which);
     future<> open_in_turn(gate::holder inside);
@@ -99,6 +103,7 @@ class store {
     future<bool> open_one(topic_partition which);
     future<> look_for_idle_logs(gate::holder inside);
     std::vector<log*> idle_logs() const;
+    future<> make_places(gate::holder inside);
     future<> seal_left_open(gate::holder inside);
     std::vector<log*> left_open() const;
     void quarantine(const topic_partition& which, const char* why);
@@ -111,6 +116,8 @@ class store {
     recent_memory _recent;
     read_ahead_memory _ahead;
     semaphore _mark_syncs;
+    open_places _places;
+    read_files _read_files;
     log_keeper _keeper;
     std::set<topic_partition> _in_line;   // to be opened
     std::deque<topic_partition> _wanted;  // of these, those that somebody asked for

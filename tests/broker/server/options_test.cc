@@ -56,6 +56,28 @@ TEST_SUITE("broker/server/options") {
         }
     }
 
+    TEST_CASE("connections, open logs and read files fit the descriptors, and leave some") {
+        for (const std::uint64_t limit : {256U, 1024U, 4096U, 1U << 20}) {
+            for (const unsigned shards : {1U, 2U}) {
+                CAPTURE(limit);
+                CAPTURE(shards);
+                broker_options options;
+                options.fit_to_descriptors(limit, shards);
+                const store_options& logs = options.storage;
+                CHECK(shards * (options.server.connections_max + 3 * logs.open_logs_max +
+                                logs.read_files_max) <=
+                      limit - std::min<std::uint64_t>(limit / 4, 64));
+                CHECK(options.server.connections_max >= 48);
+                CHECK(logs.open_logs_max >= 12);
+                CHECK(logs.read_files_max >= 6);
+            }
+        }
+        broker_options plenty;
+        plenty.fit_to_descriptors(UINT64_MAX, 2);
+        CHECK(plenty.server.connections_max == broker_options().server.connections_max);
+        CHECK(plenty.storage.open_logs_max == broker_options().storage.open_logs_max);
+    }
+
     TEST_CASE("as many partitions come into being as the memory can hold") {
         broker_options options;
         options.fit_to_memory(64 * mib, 2);

@@ -136,7 +136,7 @@ TEST_SUITE("broker/storage/idle") {
         on.run([]() -> future<> {
             co_await io::make_directories("/data");
             store_options options = resting();
-            options.open_logs_max = 4;
+            options.open_logs_max = 10;  // more than there are descriptors for
             auto all = co_await open_store("/data", options);
             std::vector<log*> logs;
             for (int i = 0; i < partitions; ++i) {
@@ -226,6 +226,36 @@ TEST_SUITE("broker/storage/idle") {
             co_await opened->close();
             CHECK((co_await std::move(appended)).base_offset == 1);
             co_await std::move(resting_now);
+        });
+    }
+
+    TEST_CASE("more logs than may be open take appends in turn, and those that are busy are left") {
+        bed on(117);
+        on.run([]() -> future<> {
+            co_await io::make_directories("/data");
+            store_options options{.log = small_options(), .open_logs_max = 3, .read_files_max = 2};
+            auto all = co_await open_store("/data", options);
+            constexpr int logs = 20;
+            for (int i = 0; i < logs; ++i) {
+                co_await all->create({"t", i});
+            }
+            std::size_t most_open = 0;
+            for (std::uint64_t round = 0; round < 3; ++round) {
+                std::vector<future<append_result>> appends;
+                for (int i = 0; i < logs; ++i) {
+                    appends.push_back(all->find({"t", i})->append(batch_of(round, 1)));
+                }
+                for (auto& each : appends) {
+                    CHECK((co_await std::move(each)).base_offset ==
+                          static_cast<std::int64_t>(round));
+                    most_open = std::max(most_open, all->open_logs());
+                }
+            }
+            CHECK(most_open == 3);
+            for (int i = 0; i < logs; ++i) {
+                CHECK(co_await read_all(*all->find({"t", i}), 0) == numbers(0, 3));
+            }
+            co_await all->close();
         });
     }
 
