@@ -2,9 +2,9 @@
 // Lines of the standard input in upper case, even and odd ones on two cores.
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <exception>
 #include <string>
+#include <system_error>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -87,7 +87,8 @@ int run(int argc, char** argv) {
     const int failed = io::run(chosen.run, [&](host&) { return filter(chosen, ended); });
     if (ended.unread) {
         std::raise(SIGPIPE);  // as any filter; whoever ignores that is told
-        fmt::print(stderr, "weir-uppercase: write stdout: {}\n", std::strerror(EPIPE));
+        fmt::print(stderr, "weir-uppercase: write stdout: {}\n",
+                   std::generic_category().message(EPIPE));
     }
     return failed != 0 ? failed : ended.status;
 }

@@ -55,6 +55,11 @@ class character_counter {
     std::uint64_t _characters = 0;
 };
 
+/// Whether the environment asks for POSIX to the letter: nobody here ever changes it.
+inline bool posix_wanted() noexcept {
+    return std::getenv("POSIXLY_CORRECT") != nullptr;  // NOLINT(concurrency-mt-unsafe): see above
+}
+
 /// What the locale says about characters, looked up once: whether they part words, belong to
 /// them, or neither (what can't be printed).
 class character_classes {
@@ -64,7 +69,7 @@ class character_classes {
     /// posix    only what POSIX calls a space parts words, none that doesn't break a line; wc asks
     ///          the environment
     /// fails    std::runtime_error if there is no UTF-8 locale
-    explicit character_classes(bool posix = std::getenv("POSIXLY_CORRECT") != nullptr);
+    explicit character_classes(bool posix = posix_wanted());
     character_classes(const character_classes&) = delete;
     character_classes& operator=(const character_classes&) = delete;
     ~character_classes();

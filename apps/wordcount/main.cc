@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <cstring>
 #include <exception>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -200,7 +200,8 @@ int run(int argc, char** argv) {
     const int status = io::run(chosen.run, [&](host&) { return count_all(all, chosen); });
     if (std::fwrite(all.text.data(), 1, all.text.size(), stdout) != all.text.size() ||
         std::fflush(stdout) != 0) {
-        fmt::print(stderr, "weir-wordcount: write stdout: {}\n", std::strerror(errno));
+        fmt::print(stderr, "weir-wordcount: write stdout: {}\n",
+                   std::generic_category().message(errno));
         return 1;
     }
     return status == 0 && all.good ? 0 : 1;
