@@ -2,7 +2,9 @@
 #include <broker/command_line.hh>
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
+#include <limits>
 #include <string>
 #include <thread>
 
@@ -68,7 +70,9 @@ void add_broker_options(CLI::App& app, command_line& line, texts& text) {
         ->envname("WEIR_PARTITIONS");
     app.add_flag("!--no-create-topics", broker.create_topics,
                  "Don't create topics that clients ask for");
-    app.add_option("--node-id", broker.node_id, "This broker's number")->capture_default_str();
+    app.add_option("--node-id", broker.node_id, "This broker's number")
+        ->capture_default_str()
+        ->check(CLI::Range(0, std::numeric_limits<std::int32_t>::max()));
 }
 
 void add_durability(CLI::App& app, command_line& line) {
@@ -79,7 +83,8 @@ void add_durability(CLI::App& app, command_line& line) {
 
 void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts& text) {
     limits.add_option("--connections-max", broker.server.connections_max, "Connections a shard")
-        ->capture_default_str();
+        ->capture_default_str()
+        ->check(CLI::PositiveNumber);
     limits.add_option("--frame-bytes-max", broker.frames.frame_bytes_max, "Bytes of one request")
         ->capture_default_str();
     limits
@@ -254,6 +259,9 @@ duration seconds(double count) {
     return std::chrono::milliseconds(static_cast<std::int64_t>(count * 1000));
 }
 
+// Names of hosts are no longer than that, with a port.
+constexpr std::size_t longest_host = 260;
+
 /// host, host:port, [IPv6] or [IPv6]:port; an IPv6 address alone needs no brackets.
 void read_advertised(const std::string& text, broker_options& broker) {
     const auto refuse = [&text] {
@@ -266,6 +274,12 @@ void read_advertised(const std::string& text, broker_options& broker) {
     std::size_t colon = text.find(':', bracket);
     if (bracket == 0 && colon != text.rfind(':')) {
         colon = std::string::npos;  // an IPv6 address
+    }
+    if (text.size() > longest_host ||
+        !std::all_of(text.begin(), text.end(), [](unsigned char c) { return std::isgraph(c); })) {
+        throw CLI::ValidationError("--advertise", "a name of at most " +
+                                                      std::to_string(longest_host) +
+                                                      " letters without spaces is wanted");
     }
     broker.advertised_host = bracket > 0 ? text.substr(1, bracket - 1) : text.substr(0, colon);
     const bool ends_there = bracket == 0 || colon == bracket + 1 || bracket + 1 == text.size();
@@ -299,6 +313,11 @@ void apply(command_line& line, const texts& text) {
     broker.serve_admin = text.admin != "off";
     if (broker.serve_admin) {
         broker.admin = net::address::parse(text.admin, 9644);
+        // Within one process they would share it, and each get some of the other's connections.
+        if (broker.admin.port() != 0 && broker.admin.to_string() == broker.listen.to_string()) {
+            throw CLI::ValidationError(
+                "--admin", broker.admin.to_string() + " is where clients come, by --port");
+        }
     }
     if (!text.advertise.empty()) {
         read_advertised(text.advertise, broker);
@@ -348,6 +367,7 @@ command_line parse_command_line(int argc, char** argv) {
     CLI::App app(about, "weir-broker");
     app.footer(examples);
     app.set_config("--config", "", "A TOML file with these options");
+    app.allow_config_extras(CLI::config_extras_mode::error);
     app.set_version_flag("--version", "weir broker 0.1.0");
     add_broker_options(app, line, text);
     add_durability(app, line);

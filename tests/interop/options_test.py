@@ -96,5 +96,21 @@ def test_extremes():
     assert not wrong, "\n".join(wrong)
 
 
+def test_senseless():
+    """what can never work, or is no option, is refused by name at the start"""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in (("typo", "prot = 1\n"), ("table", "[Limits]\nframe-bytes-max = 5\n")):
+            (pathlib.Path(folder) / name).write_text(text, encoding="ascii")
+        for named, *given in (("advertise", "--advertise", "a" * 32768 + ":1"),
+                              ("advertise", "--advertise", "a b:1"),
+                              ("admin", "--port", "31771", "--admin", "127.0.0.1:31771"),
+                              ("node-id", "--node-id", "-1"),
+                              ("connections-max", "--connections-max", "0"),
+                              ("prot", "--config", f"{folder}/typo"),
+                              ("Limits", "--config", f"{folder}/table")):
+            said = support.Broker(directory=folder).refusal(*given, status=None)
+            assert named in said, (given, said)
+
+
 if __name__ == "__main__":
     script.run(globals())

@@ -146,8 +146,14 @@ void log::follow(batch_place next, bool again, std::size_t max_bytes) {
         _ahead.leave(next, {}, 0);
         return;
     }
+    future<disk_read> coming;
+    try {
+        coming = read_ahead_at(next, max_bytes, _readers.hold());
+    } catch (const std::bad_alloc&) {
+        return;  // who reads on reads for itself
+    }
     ++_metrics.reads_ahead;
-    _ahead.leave(next, read_ahead_at(next, max_bytes, _readers.hold()), bytes);
+    _ahead.leave(next, std::move(coming), bytes);
 }
 
 future<disk_read> log::read_ahead_at(batch_place at, std::size_t max_bytes, gate::holder) {

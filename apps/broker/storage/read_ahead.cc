@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <utility>
 
 #include <broker/protocol/batch.hh>
@@ -64,12 +65,24 @@ bool read_ahead::has_room(std::size_t bytes) {
     return _shared->_used + bytes <= _shared->_limit;
 }
 
-void read_ahead::leave(const batch_place& at, future<disk_read> coming, std::size_t bytes) {
+void read_ahead::leave(const batch_place& at, future<disk_read> coming,
+                       std::size_t bytes) noexcept {
     if (_followers.size() >= _limit) {
         drop(_followers.front());
     }
+    try {
+        _followers.reserve(_limit);
+        _shared->_followers.push_back({this, at, {}, bytes, this_shard().now()});
+    } catch (const std::bad_alloc&) {
+        if (coming.valid()) {
+            ++_dropped;
+            std::move(coming).ignore();
+        }
+        return;
+    }
+    // From here on all has its place: it is charged as long as it stands there.
     _shared->_used += bytes;
-    _shared->_followers.push_back({this, at, std::move(coming), bytes, this_shard().now()});
+    _shared->_followers.back().coming = std::move(coming);
     _followers.push_back(std::prev(_shared->_followers.end()));
 }
 

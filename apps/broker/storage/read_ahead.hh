@@ -84,9 +84,10 @@ class read_ahead {
     std::optional<found> take(std::int64_t offset);
     /// returns  whether there is memory to read `bytes` ahead
     bool has_room(std::size_t bytes);
+    /// Remembers nothing where there is no memory for it.
     /// coming   what is being read there, if anything
     /// bytes    of memory that it takes at most
-    void leave(const batch_place& at, future<disk_read> coming, std::size_t bytes);
+    void leave(const batch_place& at, future<disk_read> coming, std::size_t bytes) noexcept;
     void clear() noexcept;
 
   private:

@@ -2,6 +2,7 @@
 #include <broker/storage/read_ahead.hh>
 
 #include "bed.hh"
+#include <weir/core/await_all.hh>
 #include <weir/core/sleep.hh>
 
 namespace weir::broker {
@@ -67,6 +68,28 @@ TEST_SUITE("broker/storage/read_ahead") {
                 CHECK(offset == 4);
                 CHECK(from.metrics().disk_read_bytes - before < 6500 + 4 * page_size);
                 CHECK(from.metrics().reads_ahead == 0);
+            });
+        });
+    }
+
+    TEST_CASE("whichever allocation of reading on fails, nothing stays charged for it") {
+        whichever_allocation_fails(6, [](scarcity& scarce) {
+            bed on(4);
+            on.run([&]() -> future<> {
+                read_ahead_memory ahead(1 << 20);
+                co_await with_stored(ahead, small_options(), [&](log& from) -> future<> {
+                    std::int64_t offset = co_await step(from, 0, 7000);
+                    offset = co_await step(from, offset, 7000);
+                    scarce.begin();
+                    for (const std::int64_t at : {offset, offset + 2, offset + 4}) {
+                        auto next = futurize([&] { return from.read(at, 7000); });
+                        co_await settled(next);
+                        std::move(next).ignore();
+                    }
+                    scarce.end();
+                    const auto left = static_cast<std::uint64_t>(offset);
+                    CHECK(co_await read_all(from, offset, 7000) == numbers(left, stored - left));
+                });
             });
         });
     }
