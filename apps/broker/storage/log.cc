@@ -221,7 +221,7 @@ future<> log::commit_next() {
     std::size_t bytes = 0;
     const std::size_t count = select_appends(bytes);
     co_await _active->make_room(bytes);
-    future<> written = write(freeze(count));
+    future<> written = write(count);
     if (this_host().canary("overlapping-tail-writes")) {
         // A deliberate bug: the next commit does not wait for this one.
         std::swap(written, _overlapping);
@@ -231,7 +231,10 @@ future<> log::commit_next() {
     }
 }
 
-future<> log::write(commit next) {
+/// What fails before they are frozen leaves them in line; whatever fails from then on stops the
+/// log, want of memory too: their offsets may be on the device.
+future<> log::write(std::size_t count) {
+    commit next = freeze(count);
     probe("commit");
     if (this_host().canary("acknowledge-early")) {
         publish(next);
@@ -243,11 +246,11 @@ future<> log::write(commit next) {
         co_await _active->write(next.frozen);
         probe("mark");
         co_await _mark->store(end_after(next));
+        publish(next);
     } catch (...) {
         failure = std::current_exception();
     }
     if (!failure) {
-        publish(next);
         sync_mark_later(next.frozen.batches.size());
         co_return;
     }

@@ -162,6 +162,8 @@ class log {
     void end_walks() noexcept { _end_of_walks->request(); }
     /// Closes the files that only reads need, if there was no read since the last call.
     void close_idle_reads() noexcept;
+    /// Closes the files of a log that is stopped, and gives its place back to others. Reads go on.
+    future<> let_go();
     /// Ends a stop: cuts or rewrites, and syncs, what was not acknowledged, as at a start.
     future<> reopen();
     /// Waits for what was appended, seals the last segment and closes the files. Once.
@@ -198,7 +200,7 @@ class log {
     void start_committing(gate::holder inside);
     future<> commit_pending(gate::holder inside);
     future<> commit_next();
-    future<> write(commit next);
+    future<> write(std::size_t count);
     bool must_roll(const pending_append& first) noexcept;
     static bool has_offsets_for(const segment& into, const pending_append& added) noexcept;
     std::size_t select_appends(std::size_t& bytes) const noexcept;

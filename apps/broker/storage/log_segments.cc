@@ -3,6 +3,7 @@
 
 #include <broker/storage/log.hh>
 #include <broker/storage/names.hh>
+#include <broker/storage/tail_copy.hh>
 
 #include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
@@ -93,6 +94,10 @@ future<> log::open_to_append() {
         }
         co_return co_await roll();
     }
+    if (!_options.tail_copy) {
+        // One of a start with the option: it would vouch for what follows without being asked.
+        co_await tail_copy::remove(_directory, last.base_offset);
+    }
     auto resumed = co_await active_segment::resume(_directory, last, _options, _metrics);
     if (last.has_index) {
         co_await unseal(_directory, last, _options);
@@ -147,10 +152,7 @@ future<> log::seal_in_background(segment& old, std::unique_ptr<active_segment> f
 /// A sealed segment has no copy of its tail.
 future<> log::seal_for_good(segment& whole) {
     co_await seal(_directory, whole, _options);
-    const std::string copy = segment_path(_directory, whole.base_offset, tail_copy_suffix);
-    if (co_await io::exists(copy)) {
-        co_await io::unlink(copy);
-    }
+    co_await tail_copy::remove(_directory, whole.base_offset);
 }
 
 /// Never fails, once it has a frame: a segment that could not be sealed is walked by the next
@@ -269,7 +271,7 @@ future<> log::end_background_work() {
     _read_files.forget(this);
 }
 
-future<> log::reopen() {
+future<> log::let_go() {
     WEIR_ASSERT(stopped() && !_closed);
     // What needs memory comes first: a gate that has closed can't be closed by the next try.
     auto background = std::make_unique<gate>();
@@ -286,6 +288,10 @@ future<> log::reopen() {
     }
     _place = {};
     _roll_due = false;
+}
+
+future<> log::reopen() {
+    co_await let_go();
     std::exception_ptr failure;
     try {
         co_await recover_segments(true);

@@ -67,7 +67,7 @@ class segment_recovery {
         }
         co_await data.close();
         if (_has_copy && !_from_mark) {
-            co_await io::unlink(copy);
+            co_await tail_copy::remove(_directory, _found->base_offset);
         }
         co_return std::move(_found);
     }
