@@ -202,6 +202,7 @@ class log {
     future<> commit_next();
     future<> write(std::size_t count);
     bool must_roll(const pending_append& first) noexcept;
+    static bool ends_well(const segment& of) noexcept;
     static bool has_offsets_for(const segment& into, const pending_append& added) noexcept;
     std::size_t select_appends(std::size_t& bytes) const noexcept;
     commit freeze(std::size_t count);
@@ -250,6 +251,7 @@ class log {
         std::size_t wanted = 0;         // bytes that it needs
         std::int64_t next_offset = -1;  // its first offset
         std::size_t first_bytes = 0;    // its size, if it is the first to hand out, else 0
+        bool damaged = false;           // there, and nothing before it is to be handed out
     };
     segment* segment_of(std::int64_t offset) const noexcept;
     future<std::shared_ptr<io::file>> file_for(std::int64_t base_offset);

@@ -75,7 +75,7 @@ future<> log::open_to_append() {
         co_await open_mark();
     }
     if (_active != nullptr) {
-        if (must_roll(_pending.front())) {
+        if (must_roll(_pending.front()) && ends_well(*_segments.back())) {
             co_await roll();
         }
         co_return;
@@ -92,7 +92,10 @@ future<> log::open_to_append() {
             co_await look_through(last.base_offset, false);
             co_await seal_for_good(last);
         }
-        co_return co_await roll();
+        if (ends_well(last)) {
+            co_return co_await roll();
+        }
+        _roll_due = false;  // one batch more, so that it ends with a good one
     }
     if (!_options.tail_copy) {
         // One of a start with the option: it would vouch for what follows without being asked.
@@ -111,6 +114,12 @@ bool log::must_roll(const pending_append& first) noexcept {
     _roll_due = _roll_due || (size > 0 && (size + first.batches.size() > _options.segment_bytes ||
                                            !has_offsets_for(last, first)));
     return _roll_due;
+}
+
+/// Whether its index ends with its last batch: that is good then, or was when it was written.
+bool log::ends_well(const segment& of) noexcept {
+    const auto last = of.index.last();
+    return last ? last->last_offset + 1 == of.next_offset : of.size == 0;
 }
 
 /// Whether the last offset of what is added is one that the segment's index can note.
@@ -149,8 +158,12 @@ future<> log::seal_in_background(segment& old, std::unique_ptr<active_segment> f
     co_await seal_file(old, *file);
 }
 
-/// A sealed segment has no copy of its tail.
+/// A sealed segment has no copy of its tail. One whose last batch is spoilt stays open: a start
+/// takes a sealed one for whole by its last batch.
 future<> log::seal_for_good(segment& whole) {
+    if (!ends_well(whole)) {
+        co_return;
+    }
     co_await seal(_directory, whole, _options);
     co_await tail_copy::remove(_directory, whole.base_offset);
 }
@@ -181,8 +194,9 @@ future<> log::look_through(std::int64_t base_offset, bool paced) {
     if (until == 0) {
         co_return;
     }
-    segment_index start =
-        co_await index_start(_directory, base_offset, until, _options, _metrics, paced, *give_up);
+    segment_index start = co_await index_start(_directory, base_offset, until,
+                                               segment_of(base_offset)->unwalked_offset, _options,
+                                               _metrics, paced, *give_up);
     segment& of = *segment_of(base_offset);  // reopen() may have replaced it
     if (of.base_offset == base_offset && of.unwalked == until) {
         of.index.put_before(std::move(start));
@@ -191,7 +205,11 @@ future<> log::look_through(std::int64_t base_offset, bool paced) {
 }
 
 bool log::has_unsealed() const noexcept {
-    return !_segments.empty() && !_segments.back()->sealed && !_segments.back()->has_index;
+    if (_segments.empty()) {
+        return false;
+    }
+    const segment& last = *_segments.back();
+    return !last.sealed && !last.has_index && (last.unwalked > 0 || ends_well(last));
 }
 
 future<> log::rest(bool paced) {

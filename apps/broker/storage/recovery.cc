@@ -394,26 +394,23 @@ future<> prove_tail(std::string directory, segment& of, const log_options& optio
 }
 
 future<segment_index> index_start(std::string directory, std::int64_t base_offset,
-                                  std::uint64_t until, const log_options& options,
-                                  log_metrics& metrics, bool paced, abort_source& give_up) {
+                                  std::uint64_t until, std::int64_t until_offset,
+                                  const log_options& options, log_metrics& metrics, bool paced,
+                                  abort_source& give_up) {
     const std::string path = segment_path(directory, base_offset, log_suffix);
     io::file data = co_await open_segment_file(path, options, io::op::access::read);
     segment_index index(base_offset, options.index_interval_bytes);
     segment_walk batches(data, 0, until, base_offset, options);
     std::uint64_t slept_at = 0;
-    for (;;) {
+    while (batches.position() < until) {
         const std::uint64_t position = batches.position();
-        const auto batch = co_await batches.next_or_spoilt();
-        if (!batch || !index.can_hold(*batch, position)) {
-            if (position < until) {
-                tell_damage(path, position, metrics);
-            }
-            break;
-        }
-        if (!batch->crc_matches()) {
+        const auto batch = co_await batches.next();
+        if (batch && index.can_hold(*batch, position)) {
+            index.add(*batch, position);
+        } else {
             tell_damage(path, position, metrics);
+            co_await batches.skip_damage(until_offset);
         }
-        index.add(*batch, position);
         give_up.check();
         if (paced && batches.bytes_read() > slept_at) {
             const std::uint64_t read =

@@ -43,12 +43,13 @@ future<segment_list> recover(std::string directory, const log_options& options,
 future<> prove_tail(std::string directory, segment& of, const log_options& options,
                     log_metrics& metrics);
 
-/// Walks what recover() left to the mark. A batch that is damaged there is named in a line and
-/// counted; the walk goes on behind it if that can be told.
-/// until    segment::unwalked
+/// Walks what recover() left to the mark. What is damaged there is named in a line and counted; the
+/// index knows of the good batches before and behind it.
+/// until    segment::unwalked, and its offset
 /// paced    at log_options::walk_bytes_a_second
 future<segment_index> index_start(std::string directory, std::int64_t base_offset,
-                                  std::uint64_t until, const log_options& options,
-                                  log_metrics& metrics, bool paced, abort_source& give_up);
+                                  std::uint64_t until, std::int64_t until_offset,
+                                  const log_options& options, log_metrics& metrics, bool paced,
+                                  abort_source& give_up);
 
 }  // namespace weir::broker
