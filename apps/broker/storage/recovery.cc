@@ -21,7 +21,7 @@ namespace weir::broker {
 
 namespace {
 
-/// One segment on its way from whatever is on disk to a sealed one.
+/// One segment on its way from whatever is on disk to a sealed one, or to one left to the mark.
 class segment_recovery {
   public:
     segment_recovery(std::string directory, std::int64_t base_offset, bool last,

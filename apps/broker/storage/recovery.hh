@@ -16,7 +16,8 @@ namespace weir::broker {
 using segment_list = std::vector<std::unique_ptr<segment>>;
 
 /// Makes a partition's directory whole again, whatever stopped its last writer, and says what is
-/// in it: segments that join without a gap, all sealed, every byte of them durable.
+/// in it: segments that join without a gap, every byte of them durable, all sealed but the last,
+/// which may be left open.
 ///     sealed        the last batch is where the index says and ends the file: trusted. Else the
 ///                   whole file is walked; if it is good, the index files are written again.
 ///     open, inner   walked; zeros may follow its data, and its end must join the next segment.
