@@ -11,8 +11,10 @@ namespace weir {
 [[noreturn, gnu::cold]] void assertion_failed(const char* condition, std::source_location where);
 
 /// Aborts in the destructor of what was not ended before. Names the shard, says whether an
-/// exception was on its way, and what to do. what     such as "a server" name     which one of its
-/// kind, or of which type; may be empty by       what ends it
+/// exception was on its way, and what to do.
+/// what     such as "a server"
+/// name     which one of its kind, or of which type; may be empty
+/// by       what ends it
 [[noreturn, gnu::cold]] void destroyed_too_soon(const char* what, const char* name,
                                                 const char* by = "stop()") noexcept;
 [[noreturn, gnu::cold]] void destroyed_too_soon(const char* what, const std::type_info& type,

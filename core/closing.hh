@@ -59,8 +59,7 @@ auto call_and_close(X kept, Fn fn) ->
 /// x        a variable, which is borrowed, or a value, which is kept until its end; of a pointer
 ///          that owns or not it is what it points to
 /// fails    as `fn` does; as the end of `x` if `fn` did not. If both fail, that of `fn` is told,
-/// and
-///          the other one logged
+///          and the other one logged
 /// cost     one block from the pool
 template <typename X, typename Fn>
 auto with_closing(X&& x, Fn fn) {

@@ -65,7 +65,8 @@ class foreign_call final : public foreign_work, private task {
 /// Calls `fn` on a shard for a thread that has none, such as main() or a test's. Everything that
 /// `fn` owns is destroyed there.
 /// fails    as `fn` does; errc::overloaded when mesh_options::foreign_calls wait already;
-///          std::future_error if the shard ends first
+///          std::future_error if the shard ends before it has called `fn`. If it ends while the
+///          future that `fn` returned is pending, the result is never ready
 /// thread   any that is not a shard's; the host must outlive the call, not the result
 template <typename Fn>
 auto call_from_outside(host& owner, shard_id to, Fn fn)

@@ -116,12 +116,13 @@ class host {
     const std::unique_ptr<weir::log_sink> _own_log;
     weir::log_sink* const _log;
     std::vector<std::unique_ptr<shard>> _shards;
+    promise<> _stop;  // shard 0's
+    stop_notice _notice{_stop};
+    // After what may be in their lines: they let go of it at their end.
     std::vector<std::unique_ptr<mesh_port>> _ports;
     std::atomic<bool> _stop_requested{false};
     // By index: shard 0 knows the name, but some shard may not. Nobody has such a group.
     std::atomic<std::uint64_t> _groups_half_made = 0;
-    promise<> _stop;  // shard 0's
-    stop_notice _notice{_stop};
     std::mutex _stop_lock;
     bool _connected = false;  // under the lock: whether shard 0 can be told
 };

@@ -129,8 +129,10 @@ class bell_listener {
 };
 
 /// One shard's end of the mesh. The first call to a peer makes the rings for all calls to it, one
-/// of requests out and one of replies back. After that only a call that has to wait for its group's
-/// turn needs memory of its own: where there is none it waits in its ring.
+/// of requests out and one of replies back. After that memory is asked for only by
+/// - a call that waits for a credit and has a deadline, for a timer;
+/// - a call that has to wait for its group's turn. Where there is none, it stays in its ring if
+///   others of its group are in line, and else is run out of turn.
 /// thread   the owning shard, except post() and try_post()
 class mesh_port {
   public:
