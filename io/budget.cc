@@ -157,12 +157,13 @@ void budget::finished(data_operation& work) noexcept {
         return;  // cancel_waiting(): it never was
     }
     const instant now = this_shard().now();
+    const bool window_was_full = _in_flight >= _limit;  // else they wait for the next turn
     _in_flight -= work._cost;
     --_groups[work._group].counted.in_flight;
     const budget_window::sample sample{work._kind, now - work._since, work._since,
                                        work._found_idle};
     if (_contended) [[unlikely]] {
-        _window.tune(sample, now, _waiting != 0);
+        _window.tune(sample, now, _waiting != 0 && window_was_full);
         _contended = _turns.size() > 1 || now - _switched <= _options.contention_memory;
         set_limit();
     } else {
@@ -176,8 +177,11 @@ void budget::finished(data_operation& work) noexcept {
 // What fits is started while there is room, so whatever waits, waits for a completion: what a turn
 // has started to copy completes in a later one, and then there is a turn for the rest. The last
 // operation may exceed the window: else a large one would wait until all others have ended.
+//
+// A group whose first has to wait for the next turn keeps what it may start, and others go on.
 void budget::admit_waiting(instant now) noexcept {
-    unsigned too_poor = 0;  // groups in a row that can't afford what is first in their line
+    unsigned too_poor = 0;  // groups that can't afford what is first in their line,
+    unsigned too_late = 0;  // and for whose first this turn has no room: since the last that could
     while (_waiting != 0 && _in_flight < _limit) {
         const unsigned index = _turns.front();
         group_state& own = _groups[index];
@@ -185,37 +189,45 @@ void budget::admit_waiting(instant now) noexcept {
             own.deficit += quantum_of(index);
         }
         data_operation& next = first_of(own.line);
-        if (!fits_turn(next)) {
-            return;
-        }
-        if (next._cost <= own.deficit) {
-            too_poor = 0;
+        const bool fits = fits_turn(next);
+        if (fits && next._cost <= own.deficit) {
+            too_poor = too_late = 0;
             own.deficit -= next._cost;
             own.counted.wait_ns += static_cast<std::uint64_t>((now - next._since).count());
             take_from_line(next);
             admit(next, now);
             continue;
         }
-        own.has_turn = false;
+        own.has_turn = !fits;
         _turns.pop_front();
         _turns.push_back(index);
-        if (++too_poor == _turns.size()) {
-            too_poor = 0;
+        ++(fits ? too_poor : too_late);
+        if (too_late == _turns.size()) {
+            return;
+        }
+        if (too_poor + too_late == _turns.size()) {
+            too_poor = too_late = 0;
             skip_rounds();
         }
     }
 }
 
-/// Gives all who wait what they would get in the rounds until the first of them can start.
+/// Gives all who wait for no turn what they would get in the rounds until the first of them can
+/// start.
 void budget::skip_rounds() noexcept {
     std::uint64_t rounds = UINT64_MAX;
     for (unsigned i = 0; i < _turns.size(); ++i) {
         group_state& each = _groups[_turns.at(i)];
-        const std::uint64_t missing = first_of(each.line)._cost - each.deficit;
-        rounds = std::min(rounds, (missing - 1) / quantum_of(_turns.at(i)));
+        if (fits_turn(first_of(each.line))) {
+            const std::uint64_t missing = first_of(each.line)._cost - each.deficit;
+            rounds = std::min(rounds, (missing - 1) / quantum_of(_turns.at(i)));
+        }
     }
     for (unsigned i = 0; i < _turns.size(); ++i) {
-        _groups[_turns.at(i)].deficit += rounds * quantum_of(_turns.at(i));
+        group_state& each = _groups[_turns.at(i)];
+        if (fits_turn(first_of(each.line))) {
+            each.deficit += rounds * quantum_of(_turns.at(i));
+        }
     }
 }
 

@@ -169,6 +169,54 @@ TEST_SUITE("io/budget") {
         bed.complete();
     }
 
+    TEST_CASE("who waits for the next turn to be copied holds up no group that doesn't") {
+        for (const std::size_t bytes : {16UL << 10, 1UL << 20}) {  // more than a round's share
+            io::budget_options options = small_window();
+            options.copied_bytes_max = 32 << 10;
+            bed bed(options);
+            for (int i = 0; i < 3; ++i) {
+                bed.start(1);
+            }
+            CHECK(bed.of(1).waiting == 1);  // for a turn
+            bed.start(3, 16 << 10, true);
+            bed.start(3, 16 << 10, true);
+            test_read& direct = bed.start(3, bytes, true);
+            CHECK(bed.of(3).waiting == 1);  // for room
+            bed.complete(2);
+            CHECK(bed.of(3).waiting == 0);
+            CHECK(bed.of(1).waiting == 1);
+            CHECK(bed.backend.started.back() == &direct);
+            bed.own.settle();
+            while (!bed.backend.started.empty()) {
+                bed.complete();
+            }
+            CHECK(bed.of(1).admitted == 3);
+        }
+    }
+
+    TEST_CASE("the window doesn't grow for what waits for the next turn only") {
+        io::budget_options options = small_window();
+        options.window_max = 16 << 20;
+        options.copied_bytes_max = 32 << 10;
+        bed bed(options);
+        bed.start(2);
+        bed.complete();
+        for (int i = 0; i < 200; ++i) {
+            bed.start(1);
+        }
+        const std::uint64_t before = bed.backend.budget().window().size();
+        CHECK(bed.backend.budget().contended());
+        CHECK(bed.of(1).waiting > 190);
+        while (!bed.backend.started.empty()) {
+            bed.own.settle();
+            for (std::size_t in_flight = bed.backend.started.size(); in_flight > 0; --in_flight) {
+                bed.complete();
+            }
+        }
+        CHECK(bed.of(1).admitted == 200);
+        CHECK(bed.backend.budget().window().size() == before);
+    }
+
     TEST_CASE("a group alone has all that the largest window allows, and waits for no more") {
         io::budget_options options = small_window();
         options.window_min = 32 << 10;
