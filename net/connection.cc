@@ -62,11 +62,11 @@ class connection::connecting final : public io::operation, public timer {
         : operation(io::op::connect{&to.raw(), to.raw_length()}) {}
 
     future<std::int32_t> start(instant deadline) {
+        if (deadline != never) {
+            arm(deadline);  // first: there may be no memory for it, and then this goes
+        }
         future<std::int32_t> result = _done.get_future();
         io::this_backend().start(*this);
-        if (deadline != never) {
-            arm(deadline);
-        }
         return result;
     }
     void complete(const io::completion& outcome) noexcept override {

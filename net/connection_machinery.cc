@@ -98,13 +98,20 @@ future<> connection::send_operation::start(std::span<const iovec> parts) {
     if (_left == 0) {
         return make_ready_future();
     }
+    begin_patience();  // first: there may be no memory for it
     future<> result = _sent.get_future();
     _of.sending = true;
     start_piece();
     return result;
 }
 
-void connection::send_operation::start_piece() {
+// Its timer stays armed while there is a send: only the first piece may find no memory.
+void connection::send_operation::begin_patience() {
+    const duration time = _of.owner->_options.send_time_max;
+    _of.send_patience.begin(this_shard().now() + time);
+}
+
+void connection::send_operation::start_piece() noexcept {
     while (_parts[_first].iov_len == 0) {
         ++_first;
     }
@@ -120,13 +127,10 @@ void connection::send_operation::start_piece() {
         vector = &_piece;
         count = 1;
     }
-    const connection_options& options = _of.owner->_options;
     what = io::op::send{.fd = _of.fd,
                         .vector = vector,
                         .vector_count = static_cast<std::uint32_t>(count),
-                        .zero_copy = bytes >= options.zero_copy_bytes};
-    const duration time = options.send_time_max;
-    _of.send_patience.begin(this_shard().now() + time);
+                        .zero_copy = bytes >= _of.owner->_options.zero_copy_bytes};
     io::this_backend().start(*this);
 }
 
@@ -158,6 +162,7 @@ void connection::send_operation::complete(const io::completion& outcome) noexcep
         }
     }
     if (owner != nullptr && !_of.aborted && outcome.result > 0 && _left > 0) {
+        begin_patience();
         start_piece();
         return;
     }

@@ -51,7 +51,8 @@ class connection::send_operation final : public io::operation {
     void complete(const io::completion& outcome) noexcept override;
 
   private:
-    void start_piece();
+    void begin_patience();
+    void start_piece() noexcept;
     void advance(std::size_t count) noexcept;
     std::exception_ptr failure(int errno_value) const noexcept;
 

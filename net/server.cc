@@ -68,12 +68,12 @@ class server::leaving {
     const std::uint64_t _number;
 };
 
-class server::grace_timer final : public timer {
+class server::grace_timer final : public standing_timer {
   public:
     explicit grace_timer(server& owner) noexcept : _owner(owner) {}
 
   protected:
-    void fire() noexcept override {
+    void expired() noexcept override {
         for (const auto& [number, open] : _owner._open) {
             ++_owner._counters.aborted;
             open->abort();
@@ -214,6 +214,7 @@ future<> server::serve_one(std::uint64_t number, std::unique_ptr<connection> tak
 
 future<> server::stop() {
     WEIR_ASSERT(!_stopping);
+    grace_timer grace(*this);  // first: there may be no memory for it, and then nothing has begun
     _stopping = true;
     co_await _listener->close();
     _pause->end();
@@ -222,8 +223,7 @@ future<> server::stop() {
         open->shutdown_receive();
     }
     if (!_open.empty()) {
-        grace_timer grace(*this);
-        grace.arm(this_shard().now() + _options.stop_grace);
+        grace.set(this_shard().now() + _options.stop_grace);
         co_await _all_closed.get_future();
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cerrno>
+#include <new>
 
 #include <doctest/doctest.h>
 #include <net/both.hh>
@@ -9,6 +10,7 @@
 #include <weir/core/sleep.hh>
 #include <weir/core/when.hh>
 #include <weir/io/run.hh>
+#include <weir/io/sim/memory.hh>
 #include <weir/net/listener.hh>
 
 namespace weir::net::test {
@@ -122,6 +124,59 @@ TEST_SUITE("net/connection") {
             CHECK((co_await pair.server->receive(this_shard().now() + 200ms)).what() !=
                   received::status::end);
         }));
+    }
+
+    TEST_CASE("whichever allocation of a connect fails, the kernel is left with nothing of it") {
+        on_simulator([](host&) -> future<> {
+            auto from = co_await listener::listen(address::loopback(0));
+            const address nobody = from->where();
+            co_await from->close();
+            std::vector<future<>> sleeping;  // one more timer each time: its place is new memory
+            sleeping.reserve(40);
+            for (int i = 0; i < 40; ++i) {
+                bool met = true;
+                for (std::uint64_t first = 0; met; ++first) {
+                    sim::memory::fail(first, 1);
+                    try {
+                        co_await connection::connect(nobody, {}, this_shard().now() + 60s);
+                    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): may be
+                    } catch (const error&) {           // NOLINT(bugprone-empty-catch): refused
+                    }
+                    met = sim::memory::stop_failing() > 0;
+                    co_await sleep_for(1s);
+                }
+                sleeping.push_back(sleep_for(24h));
+            }
+        });
+    }
+
+    TEST_CASE("a send that found no memory has not begun, and the next one may") {
+        on_simulator([](host&) -> future<> {
+            ends pair;
+            connection_options forgetful;
+            forgetful.send_time_max = 10ms;
+            co_await pair.open({}, forgetful);
+            std::vector<future<>> sleeping;  // as above
+            sleeping.reserve(40);
+            std::uint64_t sent = 0;
+            for (int i = 0; i < 40; ++i) {
+                bool met = true;
+                for (std::uint64_t first = 0; met; ++first) {
+                    co_await sleep_for(1s);  // its timer has gone
+                    sim::memory::fail(first, 1);
+                    try {
+                        co_await pair.client->send(bytes_of("x"));
+                        ++sent;
+                    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): may be
+                    }
+                    met = sim::memory::stop_failing() > 0;
+                }
+                sleeping.push_back(sleep_for(24h));
+            }
+            co_await pair.client->shutdown_send();
+            CHECK((co_await receive_to_end(*pair.server)).size() == sent);
+            co_await pair.close();
+        });
     }
 
     TEST_CASE("a send to a peer that does not read fails after send_time_max") {
