@@ -130,17 +130,21 @@ struct skipped_filter {
     }
 };
 
-/// Gives failures as values.
+/// Gives failures as values. What an abort ends is none: it ends the stage.
 template <typename Function>
 struct attempted {
     Function function;
 
+    // `stop` stays until the future has ended.
     template <typename Element>
         requires begins<Function, Element>
     auto operator()(const Element& element, abort_source& stop) {
         using F = begun_by<Function, Element>;
         using R = either<typename F::value_type, std::exception_ptr>;
-        return begin_async(function, element, stop).then_wrapped([](F ended) {
+        return begin_async(function, element, stop).then_wrapped([&stop](F ended) {
+            if (ended.failed() && stop.requested()) {
+                std::rethrow_exception(ended.take_failure());
+            }
             return ended.failed() ? R(std::in_place_index<1>, ended.take_failure())
                                   : R(std::in_place_index<0>, ended.take());
         });

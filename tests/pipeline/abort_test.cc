@@ -150,6 +150,31 @@ TEST_CASE("what is tried again or skipped is told of an abort, too, and then tri
         2);
 }
 
+TEST_CASE("what an abort ends is no dead letter, on many shards and wherever it meets the stages") {
+    on_both(
+        [](weir::host&) -> future<> {
+            std::atomic<int> letters = 0;
+            const auto waits = [](int i, abort_source& stop) -> future<int> {
+                if (i >= 100) {
+                    co_await sleep_for(hours(1), stop);
+                }
+                co_return i;
+            };
+            const auto letter = [&letters](int, const std::exception_ptr&) { ++letters; };
+            for (int round = 0; round < 100; ++round) {
+                std::atomic<int> seen = 0;
+                const auto run = co_await deploy(endless() >> skip(map_async(8, waits), letter) >>
+                                                 for_each([&seen](int) { ++seen; }));
+                while (seen < 100) {
+                    co_await sleep_for(std::chrono::microseconds(200));
+                }
+                CHECK(co_await aborted(*run) == reason);
+            }
+            CHECK(letters == 0);
+        },
+        4);
+}
+
 TEST_CASE("a future that fails for ever is not tried again after an abort") {
     on_both([](weir::host&) -> future<> {
         int calls = 0;
