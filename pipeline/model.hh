@@ -39,7 +39,7 @@ model_ptr<A, B> make_model(Function function) {
 }
 
 /// An element, or a list, that both sides of a pipeline need to see at one time.
-/// fails    weir::error not_supported where elements can't be copied: a deployment needs no copies
+/// fails    weir::error malformed where elements can't be copied: a deployment needs no copies
 template <typename T>
 T copied(const T& value) {
     if constexpr (std::copy_constructible<T>) {

@@ -28,7 +28,8 @@ bool contains(const stream& whole, const stream* searched) {
 // of that grow threefold with each word. So a stage copies what was picked as often as this before.
 constexpr unsigned picks_max = 1;
 
-// What a stage may look at, all views together: more is refused, where elements can't be copied.
+// What a stage may look at, all views together: more is refused, whatever the elements are. Chains
+// of what can be copied stay far below it.
 constexpr std::size_t rings_max = 4096;
 
 /// returns  how many rings a stage would look at, as often as it does; or more than rings_max

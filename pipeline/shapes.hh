@@ -1,17 +1,57 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <concepts>
+#include <exception>
 #include <memory>
+#include <optional>
 #include <ranges>
+#include <tuple>
+#include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include <weir/pipeline/columns.hh>
 #include <weir/pipeline/combinators.hh>
 
-// The combinators that lay pipelines side by side, in a circle, or out in copies. None of them
-// copies an element: they are views of the rings that are there.
+// The combinators that lay pipelines side by side, in a circle, or out in copies. They are views of
+// the rings that are there, and copy no element; but where one would pick from what was picked from
+// what was picked, a stage before it copies elements that can be copied.
 namespace weir::pipeline {
+
+/// Whether elements can be copied with all that they hold. Of a class that is not trivially
+/// copyable a program can't find that out (one that holds a vector of what can't be says that it
+/// can), so it counts as one that can't be until somebody says so:
+///     template <> inline constexpr bool weir::pipeline::copies<record> = true;
+template <typename T>
+inline constexpr bool copies = std::copy_constructible<T> && std::is_trivially_copyable_v<T>;
+
+namespace detail {
+// A path is a range of paths.
+template <typename T, typename Value>
+inline constexpr bool copies_values = copies<Value>;
+template <typename T>
+inline constexpr bool copies_values<T, T> = true;
+}  // namespace detail
+
+template <std::ranges::range T>
+inline constexpr bool copies<T> =
+    std::copy_constructible<T> &&
+    detail::copies_values<T, std::remove_cv_t<std::ranges::range_value_t<T>>>;
+template <typename T>
+inline constexpr bool copies<std::optional<T>> = copies<std::remove_cv_t<T>>;
+template <typename A, typename B>
+inline constexpr bool copies<std::pair<A, B>> =
+    copies<std::remove_cv_t<A>> && copies<std::remove_cv_t<B>>;
+template <typename... Each>
+inline constexpr bool copies<std::tuple<Each...>> = (copies<std::remove_cv_t<Each>> && ...);
+template <typename... Each>
+inline constexpr bool copies<std::variant<Each...>> = (copies<std::remove_cv_t<Each>> && ...);
+template <typename T>
+inline constexpr bool copies<std::shared_ptr<T>> = true;
+template <>
+inline constexpr bool copies<std::exception_ptr> = true;
 
 namespace detail {
 
@@ -62,24 +102,14 @@ node shaped(node::form kind, const char* name, std::vector<node_ptr> of) {
         .kind = kind, .name = name, .in = &type_of<A>(), .out = &type_of<B>(), .of = std::move(of)};
 }
 
-template <typename T>
-inline constexpr bool is_copied = std::copy_constructible<T>;
-template <std::ranges::range T>
-inline constexpr bool is_copied<T> =
-    std::copy_constructible<T> && std::copy_constructible<std::ranges::range_value_t<T>>;
-template <typename A, typename B>
-inline constexpr bool is_copied<std::pair<A, B>> = is_copied<A> && is_copied<B>;
-template <typename A, typename B>
-inline constexpr bool is_copied<std::variant<A, B>> = is_copied<A> && is_copied<B>;
-
 /// A word that picks, with the stage that may go before it: see node::copier.
 template <typename A, typename B>
 node picking(node::form kind, const char* name, std::vector<node_ptr> of) {
     node graph = shaped<A, B>(kind, name, std::move(of));
-    if constexpr (is_copied<A>) {
-        node copies = work<A, A>(name);
-        copies.make = [] { return std::make_unique<step_kernel<A, A, id_step>>(id_step()); };
-        graph.copier = std::make_shared<const node>(std::move(copies));
+    if constexpr (copies<A>) {
+        node copier = work<A, A>(name);
+        copier.make = [] { return std::make_unique<step_kernel<A, A, id_step>>(id_step()); };
+        graph.copier = std::make_shared<const node>(std::move(copier));
     }
     return graph;
 }

@@ -26,7 +26,8 @@ class watcher {
     ~watcher();
 
     /// Ready after a first look; goes on until stop(), or until all stages are over or a look
-    /// fails. fails    as the first look did; later ones are told by stop()
+    /// fails.
+    /// fails    as the first look did; later ones are told by stop()
     future<> start();
     /// Takes a last look. The deployment may have been joined before.
     /// fails    as a look did; it has stopped all the same

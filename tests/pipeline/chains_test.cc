@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a word costs when it follows itself: as much each time.
+#include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -116,9 +119,77 @@ auto plain(const P& described) {
 }
 
 constexpr auto more = [](int i) { return i + 1; };
+
+/// It says that it can be copied, but can't.
+struct parcel {
+    std::vector<std::unique_ptr<int>> parts;
+};
+/// The same, put together otherwise.
+class letters {
+  public:
+    letters() = default;
+
+  private:
+    std::vector<std::pair<int, std::unique_ptr<int>>> _all;
+};
+/// It can be, and says so below.
+struct note {
+    std::string text;
+};
 constexpr auto left_of = [](const ref<std::pair<int, int>>& p) { return p.first + 1; };
 
 }  // namespace
+
+template <>
+inline constexpr bool weir::pipeline::copies<note> = true;
+
+namespace {
+
+static_assert(copies<int> && copies<std::string> && copies<std::vector<std::string>>);
+static_assert(copies<std::optional<std::tuple<const int, std::pair<std::string, way>>>>);
+static_assert(copies<std::map<int, std::vector<std::string>>> && copies<std::filesystem::path>);
+static_assert(copies<std::shared_ptr<parcel>> && copies<note> && copies<std::vector<note>>);
+static_assert(!copies<parcel> && !copies<letters> && !copies<std::unique_ptr<int>>);
+static_assert(!copies<std::vector<std::vector<std::unique_ptr<int>>>>);
+static_assert(!copies<std::optional<std::vector<std::unique_ptr<int>>>>);
+static_assert(!copies<std::tuple<int, std::vector<std::unique_ptr<int>>>>);
+static_assert(!copies<std::map<int, std::vector<std::unique_ptr<int>>>>);
+static_assert(!copies<either<std::pair<int, parcel>, int>>);
+
+/// What can't be copied goes through all that picks, under any name and in whatever holds it.
+template <typename A>
+future<> goes_through() {
+    using side = either<A, int>;
+    const auto seven = [](const auto&) { return 7; };
+    const auto all = [](auto index) { return [index](const auto&) { return index; }; };
+    int seen = 0;
+    const auto see = for_each([&seen](int i) { seen += i; });
+    const auto many = [](auto make) {
+        using made = std::optional<decltype(make())>;
+        return generate(
+            [make, i = 0]() mutable { return i++ == 9 ? made() : made(std::in_place, make()); });
+    };
+    const auto one = [] { return A(); };
+    const auto two = [] { return side(); };
+    co_await run(many(one) >> shard<2>(map(seven)) >> see);
+    co_await run(many(one) >> shard_by<2>(all(1U), map(seven)) >> see);
+    co_await run(many(two) >> choose(map(seven), id()) >> map(seven) >> see);
+    co_await run(many(two) >> merge(map(seven), id()) >> see);
+    CHECK(seen == 4 * 9 * 7);
+}
+
+}  // namespace
+
+TEST_CASE("elements that can't be copied, though their type says so, go through all that picks") {
+    weir::test::on_both(
+        [](weir::host&) -> future<> {
+            co_await goes_through<parcel>();
+            co_await goes_through<letters>();
+            co_await goes_through<std::optional<parcel>>();
+            co_await goes_through<std::tuple<int, std::vector<std::unique_ptr<int>>>>();
+        },
+        2);
+}
 
 TEST_CASE("a chain of choices costs a chain") {
     costs_by_length("choose left", plain<way>(choose(map(more), id())), ways(200));
