@@ -160,13 +160,16 @@ future<bool> http_server::session::more(bool begun) {
     co_return true;
 }
 
-// For a request of which `needed` bytes are there, and that lies in memory for `capacity`.
+// For a request of which `needed` bytes are there, and that lies in memory for `capacity`. Not
+// charged is what came behind its end, which is less than one receive gives.
 future<> http_server::session::charge(std::size_t capacity, std::size_t needed) {
     const std::size_t expected = _parser.bytes_expected();
     const std::size_t copies = _parser.copies_body() ? copies_of_chunks : 1;
     const std::size_t largest = _owner._budget.largest();
+    // What came with its end is of the next ones: of it, nothing was said when its claim was made.
+    const std::size_t own = std::min(capacity, expected);
     future<> charged =
-        _owner._budget.charge(_charge, std::min(copies * capacity, largest),
+        _owner._budget.charge(_charge, std::min(copies * own, largest),
                               std::min(copies * expected, largest), needed >= expected);
     if (!charged.available()) {
         if (!_deadline) {

@@ -71,7 +71,8 @@ struct http_counters {
 
 /// A small HTTP/1.1 server: keep-alive, pipelining, limits; Beast's parser inside. Answers go out
 /// in the order of the requests, those that are ready together at once. stop() must have ended
-/// before its destruction. thread   one shard
+/// before its destruction.
+/// thread   one shard
 class http_server {
   public:
     using handler = std::function<future<http_response>(const http_request&)>;

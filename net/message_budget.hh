@@ -75,8 +75,9 @@ class message_budget {
     message_budget(const message_budget&) = delete;
     message_budget& operator=(const message_budget&) = delete;
 
-    /// Makes `held` cover `bytes` of a message that will have `message` of them. It stays where it
-    /// is until the future is settled.
+    /// Makes `held` cover `bytes` of a message that will have `message` of them, never more than
+    /// was said before: room for the rest may be claimed already. It stays where it is until the
+    /// future is settled.
     /// whole    all of the message is there, and waits for no peer
     /// fails    limit_exceeded: the message is larger than finish_bytes
     /// cost     nothing allocated

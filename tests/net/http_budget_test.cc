@@ -7,6 +7,7 @@
 
 #include <weir/core/error.hh>
 #include <weir/core/sleep.hh>
+#include <weir/core/when.hh>
 #include <weir/io/sim/memory.hh>
 #include <weir/net/http.hh>
 
@@ -176,6 +177,36 @@ TEST_SUITE("net/http") {
             CHECK(thanked.available());
             co_await quick->close();
             co_await slow.close();
+            co_await tested.stop();
+        });
+    }
+
+    TEST_CASE(
+        "what is pipelined behind a request takes it no room, with the smallest budget, too") {
+        on_simulator([](host&) -> future<> {
+            http_options options;
+            options.requests_bytes = 4096;
+            options.request_time_max = 10s;
+            options.server.stop_grace = 1s;
+            http_server tested(options);
+            tested.route("/", thank);
+            co_await tested.start(address::loopback(0));
+            crowd finished;  // from the reserve
+            co_await finished.send(tested.where(), 1, head_of(20'400) + std::string(10'240, 'b'));
+            crowd waiting;  // may be anything as yet, so it claims all of the reserve
+            co_await waiting.send(tested.where(), 1,
+                                  "GET / HTTP/1.1\r\nA: " + std::string(5000, 'a'));
+            std::string rest(10'160, 'b');
+            for (int i = 0; i < 2000; ++i) {
+                rest += "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+            }
+            future<> sending = finished.open[0]->send(bytes_of(rest));
+            const received answer = co_await finished.open[0]->receive(this_shard().now() + 60s);
+            CHECK(text_of(answer.bytes()).starts_with("HTTP/1.1 200"));
+            co_await settled(sending);
+            std::move(sending).ignore();
+            co_await finished.close();
+            co_await waiting.close();
             co_await tested.stop();
         });
     }
