@@ -319,4 +319,13 @@ TEST_SUITE("core/foreign") {
         CHECK(results[0].get() == 0);
         CHECK(results[1].get() == 1);
     }
+
+    TEST_CASE("a stop that is still in a shard's line goes with the host, after that line") {
+        test::bare_poller outside;
+        host owner({});
+        owner.add_shard(0, outside);
+        owner.connect();
+        owner.request_stop();
+        CHECK(owner.stop_requested());
+    }
 }
