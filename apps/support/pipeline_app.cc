@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <support/pipeline_app.hh>
 
+#include <exception>
+#include <new>
+
 #include <CLI/CLI.hpp>
 #include <support/numbers.hh>
 
@@ -22,14 +25,21 @@ constexpr std::uint64_t shards_max = 1024;
 constexpr std::uint64_t capacity_max = 1 << 20;
 constexpr std::uint64_t record_elements_max = 10'000;
 
-/// Whether a deployment has heard what it was asked: it is asked again as long as there is no
-/// memory for that, since it has to be joined in any case.
+/// Whether what was asked for has begun. If there was no memory for it one asks again, since a
+/// deployment has to be joined in any case; whatever else it failed with stays so.
 bool heard(future<>& asked) {
-    if (asked.failed()) {
-        std::move(asked).ignore();
-        return false;
+    if (!asked.failed()) {
+        return true;
     }
-    return true;
+    try {
+        std::rethrow_exception(asked.take_failure());
+    } catch (const std::bad_alloc&) {
+        return false;
+    } catch (const error& failure) {
+        return !failure.is(errc::overloaded);
+    } catch (...) {
+        return true;
+    }
 }
 
 }  // namespace
@@ -84,16 +94,26 @@ future<> runs::watch() {
         co_return;
     }
     _early = true;
-    for (bool done = false; !done && _current != nullptr;) {
-        future<> asked = futurize([this] { return _current->stop(); });
-        co_await settled(asked);
-        done = heard(asked);
+    // The patience begins first: without memory for one of them there is the other.
+    future<> patience = make_ready_future();
+    for (bool begun = false, done = false; !(begun && done) && _current != nullptr;) {
+        if (!begun) {
+            try {
+                patience = sleep_for(_patience, _ended);
+                begun = true;
+            } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): begins later
+            }
+        }
+        if (!done) {
+            future<> asked = futurize([this] { return _current->stop(); });
+            co_await settled(asked);
+            done = heard(asked);
+        }
         co_await yield();
     }
-    future<> waited = sleep_for(_patience, _ended);
-    co_await settled(waited);
-    if (waited.failed()) {
-        std::move(waited).ignore();  // it has ended meanwhile
+    co_await settled(patience);
+    if (patience.failed()) {
+        std::move(patience).ignore();  // it has ended meanwhile
         co_return;
     }
     for (bool done = false; !done && _current != nullptr;) {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -11,7 +12,9 @@
 
 #include <weir/core/coroutine.hh>
 #include <weir/core/sleep.hh>
+#include <weir/core/when.hh>
 #include <weir/io/file.hh>
+#include <weir/io/sim/memory.hh>
 #include <weir/pipeline/pipeline.hh>
 
 TEST_SUITE_BEGIN("apps/support");
@@ -116,6 +119,33 @@ TEST_CASE("a program that can't be deployed says why") {
         }
         CHECK(why.find("capacity 0") != std::string::npos);
     });
+}
+
+TEST_CASE("whichever allocation of its end fails, what doesn't stop is aborted in time") {
+    for (std::uint64_t first = 0; first < 40; ++first) {
+        weir::test::on_simulator(
+            [first](host& own) -> future<> {
+                using weir::this_shard;
+                const auto waits = [](int i, weir::abort_source& stop) -> future<int> {
+                    co_await sleep_for(std::chrono::hours(1), stop);
+                    co_return i;
+                };
+                const weir::instant began = this_shard().now();
+                future<bool> ended = run_to_end(
+                    generate([] { return std::optional(1); }) >> map_async(2, waits) >> discard(),
+                    {});
+                co_await sleep_for(std::chrono::milliseconds(100));
+                CHECK(!ended.available());
+                own.request_stop();
+                weir::io::sim::memory::fail(first, 1);
+                co_await weir::settled(ended);
+                weir::io::sim::memory::stop_failing();
+                CHECK(ended.failed());
+                std::move(ended).ignore();
+                CHECK(this_shard().now() < began + std::chrono::minutes(1));
+            },
+            2, 1);
+    }
 }
 
 TEST_CASE("what was asked for is recorded of a program that is ended early, too") {
