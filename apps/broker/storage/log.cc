@@ -48,15 +48,15 @@ std::string text_of(const std::exception_ptr& why) noexcept {
 }
 
 /// Whether nothing happened but that something was short that comes back by itself: space, quota,
-/// descriptors, memory. A sync that says so has lost data.
+/// descriptors, memory; or the wait for a place was ended. A sync that says so has lost data.
 bool is_passing_want(const std::exception_ptr& failure) noexcept {
     try {
         std::rethrow_exception(failure);
     } catch (const error& e) {
         constexpr int wants[] = {ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM};
         return !e.operation().starts_with("sync") &&
-               std::any_of(std::begin(wants), std::end(wants),
-                           [&e](int each) { return e.is_errno(each); });
+               (e.is(errc::aborted) || std::any_of(std::begin(wants), std::end(wants),
+                                                   [&e](int each) { return e.is_errno(each); }));
     } catch (const std::bad_alloc&) {
         return true;
     } catch (...) {
@@ -196,7 +196,8 @@ void log::start_committing(gate::holder inside) {
     refuse_pending(failure);
 }
 
-// Step 2: one commit after the other, until nothing waits.
+// Step 2: one commit after the other, until nothing waits. Between two of them a log that has had
+// its turn closes its files for others, and waits for its next one.
 future<> log::commit_pending(gate::holder inside) {
     while (!_pending.empty()) {
         std::exception_ptr failure;
@@ -208,8 +209,16 @@ future<> log::commit_pending(gate::holder inside) {
         if (failure) {
             is_passing_want(failure) ? refuse_pending(failure) : stop(failure);
         }
-        if (_pending.empty() && _overlapping.valid()) {
+        const bool gives_way = std::exchange(_must_give_way, false) && can_give_way() &&
+                               _places != nullptr && _places->waiting() > 0;
+        if ((_pending.empty() || gives_way) && _overlapping.valid()) {
             co_await std::exchange(_overlapping, {});
+        }
+        if (gives_way) {
+            try {
+                co_await close_files();
+            } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): it goes on
+            }
         }
     }
     _committing = false;

@@ -6,6 +6,7 @@
 #include <broker/storage/tail_copy.hh>
 
 #include <weir/core/assert.hh>
+#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/log.hh>
 
@@ -106,6 +107,7 @@ future<> log::open_to_append() {
         co_await unseal(_directory, last, _options);
     }
     _active = std::move(resumed);
+    _active_since = this_shard().now();
 }
 
 bool log::must_roll(const pending_append& first) noexcept {
@@ -146,6 +148,9 @@ future<> log::roll() {
     next->index = segment_index(_end_offset, _options.index_interval_bytes);
     auto file = co_await active_segment::create(_directory, next->base_offset, _options, _metrics);
     auto old_file = std::exchange(_active, std::move(file));
+    if (!old_file) {
+        _active_since = this_shard().now();
+    }
     _segments.push_back(std::move(next));
     _roll_due = false;
     if (old_file) {
@@ -183,20 +188,25 @@ future<> log::seal_file(segment& old, active_segment& file) {
 }
 
 /// Makes the index of a segment whole that a start left to the mark. Who comes while somebody else
-/// is at it waits for that.
+/// is at it waits for that; a paced walk goes on without a pause then.
 future<> log::look_through(std::int64_t base_offset, bool paced) {
     const std::shared_ptr<abort_source> give_up = _end_of_walks;
     if (segment_of(base_offset)->unwalked == 0) {
         co_return;
+    }
+    if (const auto pace = _pace.lock(); pace && !paced) {
+        pace->request();
     }
     const semaphore_units turn = co_await _walks.acquire(1, *give_up);
     const std::uint64_t until = segment_of(base_offset)->unwalked;
     if (until == 0) {
         co_return;
     }
+    const auto pace = paced ? std::make_shared<abort_source>(*give_up) : nullptr;
+    _pace = pace;
     segment_index start = co_await index_start(_directory, base_offset, until,
                                                segment_of(base_offset)->unwalked_offset, _options,
-                                               _metrics, paced, *give_up);
+                                               _metrics, pace.get(), *give_up);
     segment& of = *segment_of(base_offset);  // reopen() may have replaced it
     if (of.base_offset == base_offset && of.unwalked == until) {
         of.index.put_before(std::move(start));
@@ -217,12 +227,16 @@ future<> log::rest(bool paced) {
     return seal_active(_background->hold(), paced);
 }
 
-/// Never fails: without memory for it the log stays open.
+/// Never fails: without memory for it, or where it can't be walked, the log stays open.
 future<> log::seal_active(gate::holder inside, bool paced) {
+    const std::shared_ptr<abort_source> give_up = _end_of_walks;
     try {
         co_await look_through(_segments.back()->base_offset, paced);
-    } catch (const std::exception&) {
-        _last_commit = this_shard().now();  // it is tried again when it was idle once more
+    } catch (const std::exception& e) {
+        if (!give_up->requested()) {
+            tell_unsealed(e.what());
+        }
+        _last_commit = this_shard().now();  // it is tried again as if it had been in use
         co_return;
     }
     if (!can_rest()) {
@@ -230,20 +244,66 @@ future<> log::seal_active(gate::holder inside, bool paced) {
     }
     _committing = true;  // what is appended waits in line
     try {
-        co_await close_mark();  // first: no sync of it begins from here on
-        if (_sealing.valid()) {
-            co_await std::exchange(_sealing, {});
-        }
-        co_await (_active ? seal_file(*_segments.back(), *_active) : seal_left_open());
-        _active = nullptr;
-        _place = {};
-        ++_metrics.rests;
+        co_await close_files();
     } catch (const std::bad_alloc&) {
     }
     _committing = false;
     if (!_pending.empty()) {
         start_committing(std::move(inside));  // also if the gate closes: they came before
     }
+}
+
+future<bool> log::give_way() {
+    WEIR_ASSERT(can_give_way());
+    if (_committing) {
+        _must_give_way = true;
+        return make_ready_future<bool>(false);
+    }
+    return give_way_now(_background->hold());
+}
+
+/// Never fails, as above.
+future<bool> log::give_way_now(gate::holder inside) {
+    _committing = true;
+    try {
+        co_await close_files();
+    } catch (const std::bad_alloc&) {
+    }
+    _committing = false;
+    const bool gave = !active();
+    if (!_pending.empty()) {
+        start_committing(std::move(inside));
+    }
+    co_return gave;
+}
+
+/// Nothing is committed meanwhile. What was left to the mark is left so again, if nobody has walked
+/// it: who needs the place doesn't wait for that, nor for what fails.
+/// fails    std::bad_alloc: the log is as open as before
+future<> log::close_files() {
+    co_await mark_synced();
+    co_await close_mark();  // before all else: no sync of it begins from here on
+    if (_sealing.valid()) {
+        co_await std::exchange(_sealing, {});
+    }
+    if (!_active) {
+        co_await seal_left_open();
+    } else if (_segments.back()->unwalked > 0) {
+        co_await leave_unsealed();
+    } else {
+        co_await seal_file(*_segments.back(), *_active);
+    }
+    _active = nullptr;
+    _place = {};
+    ++_metrics.rests;
+}
+
+/// fails    std::bad_alloc: it is still open
+future<> log::leave_unsealed() {
+    co_await _active->settle();
+    future<> closed = _active->close();
+    co_await settled(closed);
+    std::move(closed).ignore();
 }
 
 /// What a start left open, and nobody has appended to since.

@@ -12,6 +12,7 @@
 #include <broker/storage/torn_batch.hh>
 #include <fmt/format.h>
 
+#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
 #include <weir/core/log.hh>
@@ -395,8 +396,8 @@ future<> prove_tail(std::string directory, segment& of, const log_options& optio
 
 future<segment_index> index_start(std::string directory, std::int64_t base_offset,
                                   std::uint64_t until, std::int64_t until_offset,
-                                  const log_options& options, log_metrics& metrics, bool paced,
-                                  abort_source& give_up) {
+                                  const log_options& options, log_metrics& metrics,
+                                  abort_source* pace, abort_source& give_up) {
     const std::string path = segment_path(directory, base_offset, log_suffix);
     io::file data = co_await open_segment_file(path, options, io::op::access::read);
     segment_index index(base_offset, options.index_interval_bytes);
@@ -412,12 +413,15 @@ future<segment_index> index_start(std::string directory, std::int64_t base_offse
             co_await batches.skip_damage(until_offset);
         }
         give_up.check();
-        if (paced && batches.bytes_read() > slept_at) {
+        if (pace != nullptr && !pace->requested() && batches.bytes_read() > slept_at) {
             const std::uint64_t read =
                 batches.bytes_read() - std::exchange(slept_at, batches.bytes_read());
-            co_await sleep_for(
+            future<> pause = sleep_for(
                 std::chrono::nanoseconds(read * 1'000'000'000 / options.walk_bytes_a_second),
-                give_up);
+                *pace);
+            co_await settled(pause);
+            std::move(pause).ignore();
+            give_up.check();
         }
         co_await maybe_yield();
     }

@@ -47,10 +47,10 @@ future<> prove_tail(std::string directory, segment& of, const log_options& optio
 /// Walks what recover() left to the mark. What is damaged there is named in a line and counted; the
 /// index knows of the good batches before and behind it.
 /// until    segment::unwalked, and its offset
-/// paced    at log_options::walk_bytes_a_second
+/// pace     if there is one, it is read at log_options::walk_bytes_a_second until this is requested
 future<segment_index> index_start(std::string directory, std::int64_t base_offset,
                                   std::uint64_t until, std::int64_t until_offset,
-                                  const log_options& options, log_metrics& metrics, bool paced,
-                                  abort_source& give_up);
+                                  const log_options& options, log_metrics& metrics,
+                                  abort_source* pace, abort_source& give_up);
 
 }  // namespace weir::broker
