@@ -187,6 +187,7 @@ future<disk_read> log::read_from_disk(known_batch start, std::int64_t offset, st
     const std::int64_t base_offset = start.at.segment_base;
     // Copied: while this waits the segment may grow, and reopen() may replace it.
     const std::uint64_t end = segment_of(base_offset)->size;
+    const std::int64_t before = segment_of(base_offset)->next_offset;
     std::uint64_t position = start.at.position;
     // What the first batch of the next window must be, to trust neither the index nor the file.
     std::int64_t starts_at = start.at.offset;
@@ -214,7 +215,6 @@ future<disk_read> log::read_from_disk(known_batch start, std::int64_t offset, st
         }
         if (found.damaged || found.position + found.wanted > end) {
             // The batch that is sought may lie behind it, and be good.
-            const std::int64_t before = segment_of(base_offset)->next_offset;
             const auto behind = stepped_over ? std::nullopt
                                              : co_await find_batch(*file, start.at.position, end,
                                                                    offset, before, _options);

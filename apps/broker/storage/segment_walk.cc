@@ -34,6 +34,16 @@ std::size_t next_magic(std::span<const std::byte> bytes, std::size_t from, std::
                             : static_cast<const std::byte*>(magic) - bytes.data() - magic_at;
 }
 
+/// Whether what follows a batch goes on where that ends. No checksum covers its first offset.
+bool joins(std::span<const std::byte> rest, bool to_the_end, std::int64_t offset,
+           std::int64_t before) {
+    if (rest.empty()) {
+        return to_the_end && offset == before;
+    }
+    return rest.size() >= batch_view::header_size &&
+           batch_view(rest.first(batch_view::header_size)).base_offset() == offset;
+}
+
 /// Whether `bytes` start with a batch that a later append of this log may have written.
 std::size_t plausible_batch(std::span<const std::byte> bytes, std::int64_t offset,
                             const log_options& options) {
@@ -123,7 +133,8 @@ future<std::optional<found_batch>> find_batch(io::file& file, std::uint64_t from
                                               const log_options& options) {
     for (std::uint64_t at = from; at < end;) {
         const std::uint64_t first = page_floor(at);
-        const std::uint64_t last = std::min(end, at + window_bytes + options.max_commit_bytes);
+        const std::uint64_t last =
+            std::min(end, at + window_bytes + options.max_commit_bytes + batch_view::header_size);
         io::aligned_buffer window(page_ceiling(last) - first);
         const std::size_t got = co_await read_pages(file, first, window);
         const auto bytes = window.span().first(std::min<std::uint64_t>(got, last - first));
@@ -135,7 +146,9 @@ future<std::optional<found_batch>> find_batch(io::file& file, std::uint64_t from
             std::size_t step = 1;
             if (batch && batch->next_offset() <= before &&
                 is_good(*batch, batch->base_offset(), options)) {
-                if (batch->next_offset() > offset) {
+                const auto rest = bytes.subspan(i + batch->bytes().size());
+                if (batch->next_offset() > offset &&
+                    joins(rest, last == end, batch->next_offset(), before)) {
                     co_return found_batch{first + i, batch->base_offset()};
                 }
                 step = batch->bytes().size();

@@ -64,7 +64,8 @@ struct found_batch {
 };
 
 /// Looks through bytes of which some are spoilt for the first good batch that ends behind `offset`.
-/// What a good batch holds is not looked into.
+/// One that the next does not join has another offset than it says. What a good batch holds is not
+/// looked into.
 /// before   the offset after the last that there can be
 /// returns  null if none starts before `end`
 /// cost     reads up to it, and as much as a largest commit
