@@ -12,7 +12,6 @@
 #include <broker/storage/torn_batch.hh>
 #include <fmt/format.h>
 
-#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
 #include <weir/core/log.hh>
@@ -22,7 +21,7 @@ namespace weir::broker {
 
 namespace {
 
-/// One segment on its way from whatever is on disk to a sealed one, or to one left to the mark.
+/// One segment on its way from whatever is on disk to a sealed one.
 class segment_recovery {
   public:
     segment_recovery(std::string directory, std::int64_t base_offset, bool last,
@@ -68,7 +67,7 @@ class segment_recovery {
         }
         co_await data.close();
         if (_has_copy && !_from_mark) {
-            co_await tail_copy::remove(_directory, _found->base_offset);
+            co_await io::unlink(copy);
         }
         co_return std::move(_found);
     }
@@ -395,33 +394,33 @@ future<> prove_tail(std::string directory, segment& of, const log_options& optio
 }
 
 future<segment_index> index_start(std::string directory, std::int64_t base_offset,
-                                  std::uint64_t until, std::int64_t until_offset,
-                                  const log_options& options, log_metrics& metrics,
-                                  abort_source* pace, abort_source& give_up) {
+                                  std::uint64_t until, const log_options& options,
+                                  log_metrics& metrics, bool paced, abort_source& give_up) {
     const std::string path = segment_path(directory, base_offset, log_suffix);
     io::file data = co_await open_segment_file(path, options, io::op::access::read);
     segment_index index(base_offset, options.index_interval_bytes);
     segment_walk batches(data, 0, until, base_offset, options);
     std::uint64_t slept_at = 0;
-    while (batches.position() < until) {
+    for (;;) {
         const std::uint64_t position = batches.position();
-        const auto batch = co_await batches.next();
-        if (batch && index.can_hold(*batch, position)) {
-            index.add(*batch, position);
-        } else {
-            tell_damage(path, position, metrics);
-            co_await batches.skip_damage(until_offset);
+        const auto batch = co_await batches.next_or_spoilt();
+        if (!batch || !index.can_hold(*batch, position)) {
+            if (position < until) {
+                tell_damage(path, position, metrics);
+            }
+            break;
         }
+        if (!batch->crc_matches()) {
+            tell_damage(path, position, metrics);
+        }
+        index.add(*batch, position);
         give_up.check();
-        if (pace != nullptr && !pace->requested() && batches.bytes_read() > slept_at) {
+        if (paced && batches.bytes_read() > slept_at) {
             const std::uint64_t read =
                 batches.bytes_read() - std::exchange(slept_at, batches.bytes_read());
-            future<> pause = sleep_for(
+            co_await sleep_for(
                 std::chrono::nanoseconds(read * 1'000'000'000 / options.walk_bytes_a_second),
-                *pace);
-            co_await settled(pause);
-            std::move(pause).ignore();
-            give_up.check();
+                give_up);
         }
         co_await maybe_yield();
     }
