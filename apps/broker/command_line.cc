@@ -194,7 +194,7 @@ void add_storage_limits(CLI::Option_group& limits, broker_options& broker, texts
         ->check(CLI::Range(0.1, 1e9));
     limits
         .add_option("--open-logs-max", broker.storage.open_logs_max,
-                    "Logs open to append to, a shard; two descriptors each")
+                    "Logs open to append to, a shard; two descriptors each, three with --tail-copy")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
     limits
@@ -355,6 +355,18 @@ std::uint64_t descriptors() {
     return files.rlim_cur;
 }
 
+/// What nobody said was fitted for as many shards as there are cores.
+void fit_unsaid(const CLI::App& app, broker_options& broker, std::uint64_t files, unsigned shards) {
+    broker_options fitted = broker;
+    fitted.fit_to_descriptors(files, shards);
+    const auto fit = [&app](const char* name, std::size_t& said, std::size_t fitting) {
+        said = app[name]->count() > 0 ? said : fitting;
+    };
+    fit("--connections-max", broker.server.connections_max, fitted.server.connections_max);
+    fit("--open-logs-max", broker.storage.open_logs_max, fitted.storage.open_logs_max);
+    fit("--read-files-max", broker.storage.read_files_max, fitted.storage.read_files_max);
+}
+
 }  // namespace
 
 command_line parse_command_line(int argc, char** argv) {
@@ -363,7 +375,8 @@ command_line parse_command_line(int argc, char** argv) {
     const std::uint64_t memory = usable_memory_bytes(cgroup_limits());
     const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
     line.broker.fit_to_memory(memory, cores);
-    line.broker.fit_to_descriptors(descriptors(), cores);
+    const std::uint64_t files = descriptors();
+    line.broker.fit_to_descriptors(files, cores);
     CLI::App app(about, "weir-broker");
     app.footer(examples);
     app.set_config("--config", "", "A TOML file with these options");
@@ -381,6 +394,8 @@ command_line parse_command_line(int argc, char** argv) {
         const unsigned shards =
             text.shards > 0 ? text.shards : std::max(1U, std::thread::hardware_concurrency());
         line.broker.check_memory(memory, shards);
+        fit_unsaid(app, line.broker, files, shards);
+        line.broker.check_descriptors(files, shards);
         // Threads that open batches are not among those that files wait for.
         line.run.blocking.threads += static_cast<unsigned>(line.broker.openings_at_once) * shards;
     } catch (const CLI::ParseError& e) {

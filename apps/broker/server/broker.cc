@@ -7,7 +7,9 @@
 #include <utility>
 
 #include <broker/server/connection.hh>
+#include <broker/server/errand.hh>
 #include <broker/server/request.hh>
+#include <broker/server/route.hh>
 
 #include <weir/core/call.hh>
 #include <weir/core/coroutine.hh>
@@ -64,10 +66,10 @@ future<> broker::open(std::vector<topic_entry> topics) {
 future<> broker::make_topic(std::string topic, std::int32_t partitions) {
     co_await max_concurrent_for_each(
         std::views::iota(0, partitions), creations_at_once, [this, &topic](std::int32_t index) {
-            const shard_id owner = owner_of(topic, index, this_host().shard_count());
-            return on(owner, [all = _all, made = topic_partition{topic, index}] {
-                return all->local()._store->create(made).then([](auto*) {});
-            });
+            const auto make = [made = topic_partition{topic, index}](broker& owner) {
+                return owner._store->create(made).then([](const log* there) { return there; });
+            };
+            return route(*this, topic, index, make).then([](const log*) {});
         });
     // It is listed already where only a catalog was not reached the last time.
     const auto listed =
@@ -98,6 +100,9 @@ future<> broker::listen(net::address at) {
 
 future<> broker::stop_serving() {
     _progress.end_waits();
+    if (_store) {
+        _store->end_place_waits();
+    }
     if (_server) {
         co_await _server->stop();
     }
@@ -175,8 +180,12 @@ future<error_code> broker::create_topic(std::string name) {
     if (!is_topic_name(name) || name.starts_with(reserved_prefix)) {
         return make_ready_future<error_code>(error_code::invalid_topic_exception);
     }
-    return on(
-        0, [all = _all, name = std::move(name)] { return all->local().create_topic_here(name); });
+    if (this_shard().id() == 0) {
+        return create_topic_here(std::move(name));
+    }
+    return run_errand(*_all, 0, [name = std::move(name)](broker& first) {
+        return first.create_topic_here(name);
+    });
 }
 
 // On shard 0, one at a time.
@@ -210,7 +219,7 @@ error_code broker::code_of(const std::exception_ptr& failure) {
         if (e.is(errc::limit_exceeded)) {
             return error_code::message_too_large;
         }
-        if (e.is(errc::overloaded)) {
+        if (e.is(errc::overloaded) || e.is(errc::aborted)) {
             return error_code::request_timed_out;  // the client tries again
         }
         _log.write(this_shard().log_context(), log_level::error, "storage failed",

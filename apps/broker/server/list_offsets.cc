@@ -76,9 +76,8 @@ struct look_up_turn {
     semaphore_units shard;
 };
 
-// Waited for here, not where the partitions are: a call that waits on another shard keeps others
-// from getting there. A connection stands in the shard's line once, however much it asks.
-// fails    with the reason of `asked.from.ended`
+// Waited for here, not where the partitions are: one turn is for all of them. A connection stands
+// in the shard's line once, however much it asks. fails    with the reason of `asked.from.ended`
 future<look_up_turn> take_turn(broker& here, request& asked, const std::vector<entry>& entries) {
     look_up_turn turn;
     const bool by_time = std::any_of(entries.begin(), entries.end(),

@@ -78,9 +78,9 @@ void broker_options::fit_to_memory(std::uint64_t memory, unsigned shards) {
         std::clamp<std::size_t>(each / (16 * mib), 1, storage.recoveries_at_once);
 }
 
-// Half of them are for connections, a quarter for logs open to append to, a sixteenth for files
-// that are read; the rest is for what is open for a moment: rolls, recoveries, files that come into
-// being.
+// Half of them are for connections, a quarter for logs open to append to, or three eighths with
+// tail copies, a sixteenth for files that are read; the rest is for what is open for a moment:
+// rolls, recoveries, files that come into being.
 void broker_options::fit_to_descriptors(std::uint64_t limit, unsigned shards) {
     const std::uint64_t each =
         (limit - std::min(limit / 4, rest_descriptors)) / std::max(shards, 1U);
@@ -90,6 +90,27 @@ void broker_options::fit_to_descriptors(std::uint64_t limit, unsigned shards) {
     server.connections_max = part(2, server.connections_max);
     storage.open_logs_max = part(8, storage.open_logs_max);
     storage.read_files_max = part(16, storage.read_files_max);
+}
+
+std::uint64_t broker_options::descriptors_needed(unsigned shards) const noexcept {
+    const bounded each = bounded{server.connections_max} + bounded{storage.read_files_max} +
+                         bounded{storage.open_logs_max} * bounded{storage.log.descriptors()};
+    return (each * bounded{shards}).value;
+}
+
+void broker_options::check_descriptors(std::uint64_t limit, unsigned shards) const {
+    if (descriptors_needed(shards) <= limit - std::min(limit / 4, rest_descriptors)) {
+        return;
+    }
+    throw error("start",
+                fmt::format("broker ({} shards may take {} descriptors: each {} of "
+                            "connections-max, {} times (open-logs-max) {} and {} of "
+                            "read-files-max; the limit of the process is {}, of which a few are "
+                            "for the rest)",
+                            shards, descriptors_needed(shards), server.connections_max,
+                            storage.open_logs_max, storage.log.descriptors(),
+                            storage.read_files_max, limit),
+                errc::limit_exceeded);
 }
 
 std::uint64_t broker_options::memory_needed(unsigned shards) const noexcept {

@@ -60,6 +60,8 @@ struct broker_options {
     /// Likewise with descriptors: what connections, logs and files that are read may have.
     /// limit    of the process
     void fit_to_descriptors(std::uint64_t limit, unsigned shards);
+    /// What connections, open logs and files that are read may have when all are there.
+    std::uint64_t descriptors_needed(unsigned shards) const noexcept;
     /// What a broker with these budgets may take of memory when all are used.
     std::uint64_t memory_needed(unsigned shards) const noexcept;
 
@@ -67,6 +69,8 @@ struct broker_options {
     void check() const;
     /// fails    errc::limit_exceeded, with figures, if they need more memory than there is
     void check_memory(std::uint64_t memory, unsigned shards) const;
+    /// fails    likewise for descriptors; `limit` is the process's
+    void check_descriptors(std::uint64_t limit, unsigned shards) const;
     /// fails    errc::malformed if clients would be told an address that nobody can connect to
     void check_addresses() const;
     /// What may wait in one log: as much as the budgets of requests let in.

@@ -38,7 +38,8 @@ class active_segment {
                                                           std::int64_t base_offset,
                                                           const log_options& options,
                                                           log_metrics& metrics);
-    /// Opens the file of a segment that is still sealed, and puts durable zeros behind its data.
+    /// Opens the file of a segment that is sealed, or that a start left open, and puts durable
+    /// zeros behind its data.
     static future<std::unique_ptr<active_segment>> resume(std::string directory, const segment& of,
                                                           const log_options& options,
                                                           log_metrics& metrics);

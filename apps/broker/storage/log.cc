@@ -48,15 +48,15 @@ std::string text_of(const std::exception_ptr& why) noexcept {
 }
 
 /// Whether nothing happened but that something was short that comes back by itself: space, quota,
-/// descriptors, memory. A sync that says so has lost data.
+/// descriptors, memory; or the wait for a place was ended. A sync that says so has lost data.
 bool is_passing_want(const std::exception_ptr& failure) noexcept {
     try {
         std::rethrow_exception(failure);
     } catch (const error& e) {
         constexpr int wants[] = {ENOSPC, EDQUOT, EMFILE, ENFILE, ENOMEM};
         return !e.operation().starts_with("sync") &&
-               std::any_of(std::begin(wants), std::end(wants),
-                           [&e](int each) { return e.is_errno(each); });
+               (e.is(errc::aborted) || std::any_of(std::begin(wants), std::end(wants),
+                                                   [&e](int each) { return e.is_errno(each); }));
     } catch (const std::bad_alloc&) {
         return true;
     } catch (...) {
@@ -196,7 +196,8 @@ void log::start_committing(gate::holder inside) {
     refuse_pending(failure);
 }
 
-// Step 2: one commit after the other, until nothing waits.
+// Step 2: one commit after the other, until nothing waits. Between two of them a log that has had
+// its turn closes its files for others, and waits for its next one.
 future<> log::commit_pending(gate::holder inside) {
     while (!_pending.empty()) {
         std::exception_ptr failure;
@@ -208,8 +209,16 @@ future<> log::commit_pending(gate::holder inside) {
         if (failure) {
             is_passing_want(failure) ? refuse_pending(failure) : stop(failure);
         }
-        if (_pending.empty() && _overlapping.valid()) {
+        const bool gives_way = std::exchange(_must_give_way, false) && can_give_way() &&
+                               _places != nullptr && _places->waiting() > 0;
+        if ((_pending.empty() || gives_way) && _overlapping.valid()) {
             co_await std::exchange(_overlapping, {});
+        }
+        if (gives_way) {
+            try {
+                co_await close_files();
+            } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): it goes on
+            }
         }
     }
     _committing = false;
@@ -221,7 +230,7 @@ future<> log::commit_next() {
     std::size_t bytes = 0;
     const std::size_t count = select_appends(bytes);
     co_await _active->make_room(bytes);
-    future<> written = write(freeze(count));
+    future<> written = write(count);
     if (this_host().canary("overlapping-tail-writes")) {
         // A deliberate bug: the next commit does not wait for this one.
         std::swap(written, _overlapping);
@@ -231,7 +240,10 @@ future<> log::commit_next() {
     }
 }
 
-future<> log::write(commit next) {
+/// What fails before they are frozen leaves them in line; whatever fails from then on stops the
+/// log, want of memory too: their offsets may be on the device.
+future<> log::write(std::size_t count) {
+    commit next = freeze(count);
     probe("commit");
     if (this_host().canary("acknowledge-early")) {
         publish(next);
@@ -243,11 +255,11 @@ future<> log::write(commit next) {
         co_await _active->write(next.frozen);
         probe("mark");
         co_await _mark->store(end_after(next));
+        publish(next);
     } catch (...) {
         failure = std::current_exception();
     }
     if (!failure) {
-        publish(next);
         sync_mark_later(next.frozen.batches.size());
         co_return;
     }

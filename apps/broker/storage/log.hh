@@ -152,6 +152,15 @@ class log {
         return (_active != nullptr || has_unsealed()) && !_committing && !_mark_syncing &&
                !stopped() && !_closed;
     }
+    /// Whether it has a place of open_places that it could give back.
+    bool can_give_way() const noexcept { return active() && !stopped() && !_closed; }
+    bool committing() const noexcept { return _committing; }
+    /// When it was opened to append to.
+    instant active_since() const noexcept { return _active_since; }
+    /// Closes what can_give_way(), for another log that waits for a place: now, or, while it
+    /// commits, between two commits if somebody waits still. It is sealed if that needs no walk.
+    /// returns  whether its place is free
+    future<bool> give_way();
     /// When it took its last append, or was opened.
     instant last_commit() const noexcept { return _last_commit; }
     /// Seals and closes what can_rest(). Appends that come meanwhile wait for it, and open it
@@ -162,6 +171,8 @@ class log {
     void end_walks() noexcept { _end_of_walks->request(); }
     /// Closes the files that only reads need, if there was no read since the last call.
     void close_idle_reads() noexcept;
+    /// Closes the files of a log that is stopped, and gives its place back to others. Reads go on.
+    future<> let_go();
     /// Ends a stop: cuts or rewrites, and syncs, what was not acknowledged, as at a start.
     future<> reopen();
     /// Waits for what was appended, seals the last segment and closes the files. Once.
@@ -198,8 +209,9 @@ class log {
     void start_committing(gate::holder inside);
     future<> commit_pending(gate::holder inside);
     future<> commit_next();
-    future<> write(commit next);
+    future<> write(std::size_t count);
     bool must_roll(const pending_append& first) noexcept;
+    static bool ends_well(const segment& of) noexcept;
     static bool has_offsets_for(const segment& into, const pending_append& added) noexcept;
     std::size_t select_appends(std::size_t& bytes) const noexcept;
     commit freeze(std::size_t count);
@@ -219,6 +231,9 @@ class log {
     future<> seal_file(segment& old, active_segment& file);
     future<> end_background_work();
     future<> seal_active(gate::holder inside, bool paced);
+    future<bool> give_way_now(gate::holder inside);
+    future<> close_files();
+    future<> leave_unsealed();
     future<> seal_left_open();
     future<> seal_for_good(segment& whole);
     void tell_unsealed(const char* cause) noexcept;
@@ -232,6 +247,7 @@ class log {
     void sync_mark_later(std::size_t bytes) noexcept;
     future<> sync_mark_in_time(gate::holder inside);
     future<> sync_mark(gate::holder inside);
+    future<> mark_synced();
 
     // log_read.cc
     struct range {
@@ -248,6 +264,7 @@ class log {
         std::size_t wanted = 0;         // bytes that it needs
         std::int64_t next_offset = -1;  // its first offset
         std::size_t first_bytes = 0;    // its size, if it is the first to hand out, else 0
+        bool damaged = false;           // there, and nothing before it is to be handed out
     };
     segment* segment_of(std::int64_t offset) const noexcept;
     future<std::shared_ptr<io::file>> file_for(std::int64_t base_offset);
@@ -280,10 +297,13 @@ class log {
     std::uint64_t _reads_seen = 0;  // by close_idle_reads()
     semaphore _walks{1};
     std::shared_ptr<abort_source> _end_of_walks;  // of look_through(); as _background
+    std::weak_ptr<abort_source> _pace;            // of the walk under way, if it is a paced one
     bool _roll_due = false;  // until it succeeds: the new file may exist, and bear this end's name
     future<> _sealing;       // of the segment before; empty when there is none
     open_places* const _places;
     semaphore_units _place;  // while it may have files open to append to
+    instant _active_since{};
+    bool _must_give_way = false;  // between two commits
     read_files _own_files{2};
     read_files& _read_files;
 
@@ -292,6 +312,8 @@ class log {
     std::unique_ptr<abort_source> _end_of_waits;  // for the next sync; as _background
     bool _mark_waits = false;                     // until mark_sync_wait_max is over
     bool _mark_syncing = false;
+    bool _mark_awaited = false;  // by mark_synced()
+    promise<> _mark_synced;
 
     std::int64_t _next_offset = 0;  // of the next append
     std::int64_t _end_offset = 0;   // durable

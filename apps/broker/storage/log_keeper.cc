@@ -68,6 +68,13 @@ future<> log_keeper::bring_back(watched& stopped, gate::holder inside) {
         }
         co_await yield();
     }
+    if (stopped.of.stopped() && !_closing.requested()) {
+        try {
+            co_await stopped.of.let_go();
+        } catch (const std::exception&) {
+            // There is no memory for it, or what could not be written can't be closed either.
+        }
+    }
     stopped.under_way = false;
     if (stopped.of.stopped() && !_closing.requested()) {
         shard& here = this_shard();

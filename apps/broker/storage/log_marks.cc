@@ -97,12 +97,24 @@ future<> log::sync_mark(gate::holder inside) {
         failure = std::make_error_code(std::errc::not_enough_memory);
     }
     _mark_syncing = false;
+    if (std::exchange(_mark_awaited, false)) {
+        _mark_synced.set_value();
+    }
     if (failure && !_end_of_waits->requested()) {
         shard& here = this_shard();
         here.log().write(here.log_context(), log_level::warning, "mark not synced",
                          {{"directory", _directory}, {"cause", failure.message()}});
     } else if (_metrics.unsynced_mark_bytes > 0 && !_mark_waits) {
         co_await sync_mark_in_time(std::move(inside));
+    }
+}
+
+/// There when no sync of the mark is under way. For one at a time, while nothing is committed.
+future<> log::mark_synced() {
+    while (_mark_syncing) {
+        _mark_synced = {};
+        _mark_awaited = true;
+        co_await _mark_synced.get_future();
     }
 }
 

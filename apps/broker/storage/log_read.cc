@@ -5,6 +5,7 @@
 #include <broker/storage/log.hh>
 #include <broker/storage/names.hh>
 #include <broker/storage/off_reactor.hh>
+#include <broker/storage/segment_walk.hh>
 #include <fmt/format.h>
 
 #include <weir/core/assert.hh>
@@ -186,11 +187,13 @@ future<disk_read> log::read_from_disk(known_batch start, std::int64_t offset, st
     const std::int64_t base_offset = start.at.segment_base;
     // Copied: while this waits the segment may grow, and reopen() may replace it.
     const std::uint64_t end = segment_of(base_offset)->size;
+    const std::int64_t before = segment_of(base_offset)->next_offset;
     std::uint64_t position = start.at.position;
     // What the first batch of the next window must be, to trust neither the index nor the file.
     std::int64_t starts_at = start.at.offset;
     std::int64_t ends_at = start.last_offset;
     std::size_t wanted = max_bytes + 2 * page_size;
+    bool stepped_over = false;
     const std::shared_ptr<io::file> file = co_await file_for(base_offset);
     for (;;) {
         const std::uint64_t first = page_floor(position);
@@ -210,14 +213,25 @@ future<disk_read> log::read_from_disk(known_batch start, std::int64_t offset, st
             co_return disk_read{{pages, found.batches},
                                 {found.next_offset, base_offset, first + behind}};
         }
+        if (found.damaged || found.position + found.wanted > end) {
+            // The batch that is sought may lie behind it, and be good.
+            const auto behind = stepped_over ? std::nullopt
+                                             : co_await find_batch(*file, start.at.position, end,
+                                                                   offset, before, _options);
+            if (!behind || behind->base_offset > offset) {
+                throw damaged_read(base_offset, found.position);
+            }
+            stepped_over = true;
+            position = behind->position;
+            starts_at = behind->base_offset;
+            ends_at = -1;
+            continue;
+        }
         if (found.position > position) {
             starts_at = found.next_offset;
             ends_at = -1;
         }
         position = found.position;
-        if (position + found.wanted > end) {
-            throw damaged_read(base_offset, position);
-        }
         if (found.first_bytes > max_bytes && found.first_bytes > first_max) {
             co_return disk_read{.batches = {}, .next = {}, .first_bytes = found.first_bytes};
         }
@@ -226,7 +240,7 @@ future<disk_read> log::read_from_disk(known_batch start, std::int64_t offset, st
 }
 
 /// Finds the batches to hand out in the bytes of a range that starts with a batch.
-/// fails    throws errc::corrupt at damage
+/// At damage it ends; what is good before is handed out.
 log::window log::look_at(const range& of, std::span<const std::byte> bytes, std::int64_t offset,
                          std::size_t max_bytes) {
     protocol::batch_walk walk(bytes);
@@ -244,7 +258,9 @@ log::window log::look_at(const range& of, std::span<const std::byte> bytes, std:
         const bool in_place = !first || !wanted || batch->base_offset() <= offset;
         if (!joins || !in_place || batch->last_offset_delta() < 0 ||
             (wanted && _options.verify_reads && !batch->crc_matches())) {
-            throw damaged_read(of.base_offset, of.position + (batch_bytes.data() - bytes.data()));
+            found.position = of.position + (batch_bytes.data() - bytes.data());
+            found.damaged = true;
+            return found;
         }
         found.next_offset = batch->next_offset();
         ends_at = -1;
@@ -255,7 +271,8 @@ log::window log::look_at(const range& of, std::span<const std::byte> bytes, std:
     }
     found.position = of.end - walk.rest().size();
     if (walk.stopped() == protocol::batch_walk::stop::invalid) {
-        throw damaged_read(of.base_offset, found.position);
+        found.damaged = true;
+        return found;
     }
     found.wanted = walk.wanted();
     if (found.batches.empty() && walk.rest().size() >= protocol::batch_view::header_size) {

@@ -3,8 +3,10 @@
 
 #include <broker/storage/log.hh>
 #include <broker/storage/names.hh>
+#include <broker/storage/tail_copy.hh>
 
 #include <weir/core/assert.hh>
+#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/log.hh>
 
@@ -74,7 +76,7 @@ future<> log::open_to_append() {
         co_await open_mark();
     }
     if (_active != nullptr) {
-        if (must_roll(_pending.front())) {
+        if (must_roll(_pending.front()) && ends_well(*_segments.back())) {
             co_await roll();
         }
         co_return;
@@ -91,13 +93,21 @@ future<> log::open_to_append() {
             co_await look_through(last.base_offset, false);
             co_await seal_for_good(last);
         }
-        co_return co_await roll();
+        if (ends_well(last)) {
+            co_return co_await roll();
+        }
+        _roll_due = false;  // one batch more, so that it ends with a good one
+    }
+    if (!_options.tail_copy) {
+        // One of a start with the option: it would vouch for what follows without being asked.
+        co_await tail_copy::remove(_directory, last.base_offset);
     }
     auto resumed = co_await active_segment::resume(_directory, last, _options, _metrics);
     if (last.has_index) {
         co_await unseal(_directory, last, _options);
     }
     _active = std::move(resumed);
+    _active_since = this_shard().now();
 }
 
 bool log::must_roll(const pending_append& first) noexcept {
@@ -106,6 +116,12 @@ bool log::must_roll(const pending_append& first) noexcept {
     _roll_due = _roll_due || (size > 0 && (size + first.batches.size() > _options.segment_bytes ||
                                            !has_offsets_for(last, first)));
     return _roll_due;
+}
+
+/// Whether its index ends with its last batch: that is good then, or was when it was written.
+bool log::ends_well(const segment& of) noexcept {
+    const auto last = of.index.last();
+    return last ? last->last_offset + 1 == of.next_offset : of.size == 0;
 }
 
 /// Whether the last offset of what is added is one that the segment's index can note.
@@ -132,6 +148,9 @@ future<> log::roll() {
     next->index = segment_index(_end_offset, _options.index_interval_bytes);
     auto file = co_await active_segment::create(_directory, next->base_offset, _options, _metrics);
     auto old_file = std::exchange(_active, std::move(file));
+    if (!old_file) {
+        _active_since = this_shard().now();
+    }
     _segments.push_back(std::move(next));
     _roll_due = false;
     if (old_file) {
@@ -144,13 +163,14 @@ future<> log::seal_in_background(segment& old, std::unique_ptr<active_segment> f
     co_await seal_file(old, *file);
 }
 
-/// A sealed segment has no copy of its tail.
+/// A sealed segment has no copy of its tail. One whose last batch is spoilt stays open: a start
+/// takes a sealed one for whole by its last batch.
 future<> log::seal_for_good(segment& whole) {
-    co_await seal(_directory, whole, _options);
-    const std::string copy = segment_path(_directory, whole.base_offset, tail_copy_suffix);
-    if (co_await io::exists(copy)) {
-        co_await io::unlink(copy);
+    if (!ends_well(whole)) {
+        co_return;
     }
+    co_await seal(_directory, whole, _options);
+    co_await tail_copy::remove(_directory, whole.base_offset);
 }
 
 /// Never fails, once it has a frame: a segment that could not be sealed is walked by the next
@@ -168,19 +188,25 @@ future<> log::seal_file(segment& old, active_segment& file) {
 }
 
 /// Makes the index of a segment whole that a start left to the mark. Who comes while somebody else
-/// is at it waits for that.
+/// is at it waits for that; a paced walk goes on without a pause then.
 future<> log::look_through(std::int64_t base_offset, bool paced) {
     const std::shared_ptr<abort_source> give_up = _end_of_walks;
     if (segment_of(base_offset)->unwalked == 0) {
         co_return;
+    }
+    if (const auto pace = _pace.lock(); pace && !paced) {
+        pace->request();
     }
     const semaphore_units turn = co_await _walks.acquire(1, *give_up);
     const std::uint64_t until = segment_of(base_offset)->unwalked;
     if (until == 0) {
         co_return;
     }
-    segment_index start =
-        co_await index_start(_directory, base_offset, until, _options, _metrics, paced, *give_up);
+    const auto pace = paced ? std::make_shared<abort_source>(*give_up) : nullptr;
+    _pace = pace;
+    segment_index start = co_await index_start(_directory, base_offset, until,
+                                               segment_of(base_offset)->unwalked_offset, _options,
+                                               _metrics, pace.get(), *give_up);
     segment& of = *segment_of(base_offset);  // reopen() may have replaced it
     if (of.base_offset == base_offset && of.unwalked == until) {
         of.index.put_before(std::move(start));
@@ -189,7 +215,11 @@ future<> log::look_through(std::int64_t base_offset, bool paced) {
 }
 
 bool log::has_unsealed() const noexcept {
-    return !_segments.empty() && !_segments.back()->sealed && !_segments.back()->has_index;
+    if (_segments.empty()) {
+        return false;
+    }
+    const segment& last = *_segments.back();
+    return !last.sealed && !last.has_index && (last.unwalked > 0 || ends_well(last));
 }
 
 future<> log::rest(bool paced) {
@@ -197,12 +227,16 @@ future<> log::rest(bool paced) {
     return seal_active(_background->hold(), paced);
 }
 
-/// Never fails: without memory for it the log stays open.
+/// Never fails: without memory for it, or where it can't be walked, the log stays open.
 future<> log::seal_active(gate::holder inside, bool paced) {
+    const std::shared_ptr<abort_source> give_up = _end_of_walks;
     try {
         co_await look_through(_segments.back()->base_offset, paced);
-    } catch (const std::exception&) {
-        _last_commit = this_shard().now();  // it is tried again when it was idle once more
+    } catch (const std::exception& e) {
+        if (!give_up->requested()) {
+            tell_unsealed(e.what());
+        }
+        _last_commit = this_shard().now();  // it is tried again as if it had been in use
         co_return;
     }
     if (!can_rest()) {
@@ -210,20 +244,66 @@ future<> log::seal_active(gate::holder inside, bool paced) {
     }
     _committing = true;  // what is appended waits in line
     try {
-        co_await close_mark();  // first: no sync of it begins from here on
-        if (_sealing.valid()) {
-            co_await std::exchange(_sealing, {});
-        }
-        co_await (_active ? seal_file(*_segments.back(), *_active) : seal_left_open());
-        _active = nullptr;
-        _place = {};
-        ++_metrics.rests;
+        co_await close_files();
     } catch (const std::bad_alloc&) {
     }
     _committing = false;
     if (!_pending.empty()) {
         start_committing(std::move(inside));  // also if the gate closes: they came before
     }
+}
+
+future<bool> log::give_way() {
+    WEIR_ASSERT(can_give_way());
+    if (_committing) {
+        _must_give_way = true;
+        return make_ready_future<bool>(false);
+    }
+    return give_way_now(_background->hold());
+}
+
+/// Never fails, as above.
+future<bool> log::give_way_now(gate::holder inside) {
+    _committing = true;
+    try {
+        co_await close_files();
+    } catch (const std::bad_alloc&) {
+    }
+    _committing = false;
+    const bool gave = !active();
+    if (!_pending.empty()) {
+        start_committing(std::move(inside));
+    }
+    co_return gave;
+}
+
+/// Nothing is committed meanwhile. What was left to the mark is left so again, if nobody has walked
+/// it: who needs the place doesn't wait for that, nor for what fails.
+/// fails    std::bad_alloc: the log is as open as before
+future<> log::close_files() {
+    co_await mark_synced();
+    co_await close_mark();  // before all else: no sync of it begins from here on
+    if (_sealing.valid()) {
+        co_await std::exchange(_sealing, {});
+    }
+    if (!_active) {
+        co_await seal_left_open();
+    } else if (_segments.back()->unwalked > 0) {
+        co_await leave_unsealed();
+    } else {
+        co_await seal_file(*_segments.back(), *_active);
+    }
+    _active = nullptr;
+    _place = {};
+    ++_metrics.rests;
+}
+
+/// fails    std::bad_alloc: it is still open
+future<> log::leave_unsealed() {
+    co_await _active->settle();
+    future<> closed = _active->close();
+    co_await settled(closed);
+    std::move(closed).ignore();
 }
 
 /// What a start left open, and nobody has appended to since.
@@ -269,7 +349,7 @@ future<> log::end_background_work() {
     _read_files.forget(this);
 }
 
-future<> log::reopen() {
+future<> log::let_go() {
     WEIR_ASSERT(stopped() && !_closed);
     // What needs memory comes first: a gate that has closed can't be closed by the next try.
     auto background = std::make_unique<gate>();
@@ -286,6 +366,10 @@ future<> log::reopen() {
     }
     _place = {};
     _roll_due = false;
+}
+
+future<> log::reopen() {
+    co_await let_go();
     std::exception_ptr failure;
     try {
         co_await recover_segments(true);

@@ -42,7 +42,8 @@ struct log_options {
     /// A log that took no append for so long is sealed and closed: it holds no descriptor, and the
     /// next start reads one page of it. The next append opens it again.
     duration idle_max = std::chrono::seconds(60);
-    /// What a start left to the mark is read at this rate, a shard, before such a log is sealed.
+    /// What a start left to the mark is read at this rate, a shard, as long as nobody waits for it:
+    /// a read, a roll, or a log that was idle for idle_max has it read without a pause.
     std::uint64_t walk_bytes_a_second = std::uint64_t{64} << 20;
     /// For devices that may spoil all of a page that is being written when the power goes: what is
     /// acknowledged in the tail page is copied to a side file before the page is written again.
@@ -58,6 +59,9 @@ struct log_options {
     /// What batches carry as partition leader epoch.
     std::int32_t leader_epoch = 0;
 
+    /// What a log that is open to append to holds, but for moments: its segment, its mark, its
+    /// copy.
+    std::size_t descriptors() const noexcept { return tail_copy ? 3 : 2; }
     /// fails    throws errc::malformed, naming the option, if limits contradict each other
     void check() const;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <optional>
 #include <utility>
 
 #include <broker/storage/names.hh>
@@ -12,6 +13,7 @@
 #include <broker/storage/torn_batch.hh>
 #include <fmt/format.h>
 
+#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/host.hh>
 #include <weir/core/log.hh>
@@ -21,15 +23,17 @@ namespace weir::broker {
 
 namespace {
 
-/// One segment on its way from whatever is on disk to a sealed one.
+/// One segment on its way from whatever is on disk to a sealed one, or to one left to the mark.
 class segment_recovery {
   public:
-    segment_recovery(std::string directory, std::int64_t base_offset, bool last,
-                     const found_mark& marked, const log_options& options, log_metrics& metrics,
-                     abort_source* give_up)
+    /// following  where the next segment begins; null: it is the last
+    segment_recovery(std::string directory, std::int64_t base_offset,
+                     std::optional<std::int64_t> following, const found_mark& marked,
+                     const log_options& options, log_metrics& metrics, abort_source* give_up)
         : _directory(std::move(directory)),
           _path(segment_path(_directory, base_offset, log_suffix)),
-          _last(last),
+          _following(following),
+          _last(!following),
           _marked(marked),
           _options(options),
           _metrics(metrics),
@@ -67,7 +71,7 @@ class segment_recovery {
         }
         co_await data.close();
         if (_has_copy && !_from_mark) {
-            co_await io::unlink(copy);
+            co_await tail_copy::remove(_directory, _found->base_offset);
         }
         co_return std::move(_found);
     }
@@ -90,14 +94,18 @@ class segment_recovery {
 
   private:
     /// Writes acknowledged bytes again that were on their way to the device when the power went.
+    /// What a killed process had on its way has to be there first: from here on the copy may be
+    /// written anew, and a page and its copy are never both on their way.
     future<> restore_tail() {
+        io::file file =
+            co_await open_segment_file(_path, _options, io::op::access::read_write, true);
+        co_await file.sync(true);
         const auto copy = co_await tail_copy::read(_directory, _found->base_offset, _options);
         if (!copy) {
+            co_await file.close();
             co_return;  // the page itself was not being written then
         }
         _copied_end = copy->end();
-        io::file file =
-            co_await open_segment_file(_path, _options, io::op::access::read_write, true);
         io::aligned_buffer there(copy->length);
         co_await file.read(copy->position, there.span());
         if (std::memcmp(there.data(), copy->pages.data(), copy->length) != 0) {
@@ -248,6 +256,11 @@ class segment_recovery {
             throw damaged(end, "a sealed segment has a bad batch");
         }
         if (!_last) {
+            // All that it acknowledged was durable when the next one began. Where they join, this
+            // was no record: zeros ahead of the end, which never reached the device as they were.
+            if (_found->next_offset == *_following && tail.last_good_end <= end) {
+                co_return;
+            }
             throw damaged(end, "a bad batch in a segment that another follows");
         }
         if (tail.last_good_end > end + _options.max_commit_bytes) {
@@ -337,6 +350,7 @@ class segment_recovery {
 
     const std::string _directory;
     const std::string _path;
+    const std::optional<std::int64_t> _following;
     const bool _last;
     const found_mark& _marked;
     const log_options& _options;
@@ -389,38 +403,39 @@ void tell_damage(const std::string& path, std::uint64_t position, log_metrics& m
 future<> prove_tail(std::string directory, segment& of, const log_options& options,
                     log_metrics& metrics) {
     const found_mark everything{.end = {.next_offset = of.next_offset}};
-    segment_recovery each(directory, of.base_offset, true, everything, options, metrics, nullptr);
+    segment_recovery each(directory, of.base_offset, std::nullopt, everything, options, metrics,
+                          nullptr);
     co_await each.prove_tail(of);
 }
 
 future<segment_index> index_start(std::string directory, std::int64_t base_offset,
-                                  std::uint64_t until, const log_options& options,
-                                  log_metrics& metrics, bool paced, abort_source& give_up) {
+                                  std::uint64_t until, std::int64_t until_offset,
+                                  const log_options& options, log_metrics& metrics,
+                                  abort_source* pace, abort_source& give_up) {
     const std::string path = segment_path(directory, base_offset, log_suffix);
     io::file data = co_await open_segment_file(path, options, io::op::access::read);
     segment_index index(base_offset, options.index_interval_bytes);
     segment_walk batches(data, 0, until, base_offset, options);
     std::uint64_t slept_at = 0;
-    for (;;) {
+    while (batches.position() < until) {
         const std::uint64_t position = batches.position();
-        const auto batch = co_await batches.next_or_spoilt();
-        if (!batch || !index.can_hold(*batch, position)) {
-            if (position < until) {
-                tell_damage(path, position, metrics);
-            }
-            break;
-        }
-        if (!batch->crc_matches()) {
+        const auto batch = co_await batches.next();
+        if (batch && index.can_hold(*batch, position)) {
+            index.add(*batch, position);
+        } else {
             tell_damage(path, position, metrics);
+            co_await batches.skip_damage(until_offset);
         }
-        index.add(*batch, position);
         give_up.check();
-        if (paced && batches.bytes_read() > slept_at) {
+        if (pace != nullptr && !pace->requested() && batches.bytes_read() > slept_at) {
             const std::uint64_t read =
                 batches.bytes_read() - std::exchange(slept_at, batches.bytes_read());
-            co_await sleep_for(
+            future<> pause = sleep_for(
                 std::chrono::nanoseconds(read * 1'000'000'000 / options.walk_bytes_a_second),
-                give_up);
+                *pace);
+            co_await settled(pause);
+            std::move(pause).ignore();
+            give_up.check();
         }
         co_await maybe_yield();
     }
@@ -438,12 +453,13 @@ future<segment_list> recover(std::string directory, const log_options& options,
     if (!bases.empty() && bases.front() > known.end.start_offset && known.end.next_offset > 0) {
         throw missing(directory, known.end.start_offset);
     }
-    for (const std::int64_t base : bases) {
+    for (auto next = bases.begin(); next != bases.end();) {
         if (give_up != nullptr) {
             give_up->check();
         }
-        segment_recovery each(directory, base, base == bases.back(), known, options, metrics,
-                              give_up);
+        const std::int64_t base = *next++;
+        const auto following = next == bases.end() ? std::nullopt : std::optional(*next);
+        segment_recovery each(directory, base, following, known, options, metrics, give_up);
         if (!segments.empty() && segments.back()->next_offset != base) {
             throw missing(directory, segments.back()->next_offset);
         }

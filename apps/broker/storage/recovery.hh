@@ -16,10 +16,12 @@ namespace weir::broker {
 using segment_list = std::vector<std::unique_ptr<segment>>;
 
 /// Makes a partition's directory whole again, whatever stopped its last writer, and says what is
-/// in it: segments that join without a gap, all sealed, every byte of them durable.
+/// in it: segments that join without a gap, every byte of them durable, all sealed but the last,
+/// which may be left open.
 ///     sealed        the last batch is where the index says and ends the file: trusted. Else the
 ///                   whole file is walked; if it is good, the index files are written again.
-///     open, inner   walked; zeros may follow its data, and its end must join the next segment.
+///     open, inner   walked; zeros, or junk that was to become zeros, may follow its data, and its
+///                   end must join the next segment.
 ///     open, last    walked from the mark, if that can be trusted, and left open: what lies before
 ///                   is known to be there. Else walked whole; what follows the last good batch is a
 ///                   torn commit and is cut, unless good batches lie farther than one largest
@@ -43,12 +45,13 @@ future<segment_list> recover(std::string directory, const log_options& options,
 future<> prove_tail(std::string directory, segment& of, const log_options& options,
                     log_metrics& metrics);
 
-/// Walks what recover() left to the mark. A batch that is damaged there is named in a line and
-/// counted; the walk goes on behind it if that can be told.
-/// until    segment::unwalked
-/// paced    at log_options::walk_bytes_a_second
+/// Walks what recover() left to the mark. What is damaged there is named in a line and counted; the
+/// index knows of the good batches before and behind it.
+/// until    segment::unwalked, and its offset
+/// pace     if there is one, it is read at log_options::walk_bytes_a_second until this is requested
 future<segment_index> index_start(std::string directory, std::int64_t base_offset,
-                                  std::uint64_t until, const log_options& options,
-                                  log_metrics& metrics, bool paced, abort_source& give_up);
+                                  std::uint64_t until, std::int64_t until_offset,
+                                  const log_options& options, log_metrics& metrics,
+                                  abort_source* pace, abort_source& give_up);
 
 }  // namespace weir::broker

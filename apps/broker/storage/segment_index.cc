@@ -21,6 +21,9 @@ void segment_index::begin_at(std::uint64_t position, std::int64_t offset) noexce
 }
 
 void segment_index::put_before(segment_index earlier) {
+    // What reserve() promised stays: a commit may be on its way.
+    earlier._offsets.reserve(earlier._offsets.size() + _offsets.capacity());
+    earlier._times.reserve(earlier._times.size() + _times.capacity());
     earlier._offsets.insert(earlier._offsets.end(), _offsets.begin(), _offsets.end());
     for (const time_entry& each : _times) {
         if (each.timestamp > earlier._max_timestamp) {

@@ -28,7 +28,7 @@ class segment_index {
     void begin_at(std::uint64_t position, std::int64_t offset) noexcept;
     /// Whether it knows where to look for an offset.
     bool covers(std::int64_t offset) const noexcept { return offset >= _begins.offset; }
-    /// Adds what lies before begin_at().
+    /// Adds what lies before begin_at(). What reserve() made room for keeps it.
     /// earlier  of the same segment, from its start on
     void put_before(segment_index earlier);
 

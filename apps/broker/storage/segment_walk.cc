@@ -21,6 +21,29 @@ future<std::size_t> read_pages(io::file& file, std::uint64_t position, io::align
     return file.read(position, into.span());
 }
 
+/// The first place from `from` on, below `limit`, where there may be a batch; else at least
+/// `limit`.
+std::size_t next_magic(std::span<const std::byte> bytes, std::size_t from, std::size_t limit) {
+    constexpr std::size_t magic_at = 16;
+    if (from >= limit || from + batch_view::header_size > bytes.size()) {
+        return limit;
+    }
+    const void* magic = std::memchr(bytes.data() + from + magic_at, batch_view::magic,
+                                    bytes.size() - from - magic_at);
+    return magic == nullptr ? limit
+                            : static_cast<const std::byte*>(magic) - bytes.data() - magic_at;
+}
+
+/// Whether what follows a batch goes on where that ends. No checksum covers its first offset.
+bool joins(std::span<const std::byte> rest, bool to_the_end, std::int64_t offset,
+           std::int64_t before) {
+    if (rest.empty()) {
+        return to_the_end && offset == before;
+    }
+    return rest.size() >= batch_view::header_size &&
+           batch_view(rest.first(batch_view::header_size)).base_offset() == offset;
+}
+
 /// Whether `bytes` start with a batch that a later append of this log may have written.
 std::size_t plausible_batch(std::span<const std::byte> bytes, std::int64_t offset,
                             const log_options& options) {
@@ -54,15 +77,14 @@ segment_walk::segment_walk(io::file& file, std::uint64_t position, std::uint64_t
       _options(options),
       _next_window(first_window_bytes) {}
 
-future<std::optional<batch_view>> segment_walk::next(bool also_spoilt) {
+future<std::optional<batch_view>> segment_walk::next() {
     std::size_t needed = batch_view::header_size;
     // A larger batch than one commit was never written, whatever its length says.
     while (needed <= std::min<std::uint64_t>(_end - _position, _options.max_commit_bytes)) {
         const auto bytes = co_await view(needed);
         batch_walk walk(bytes);
         if (const auto batch = walk.next()) {
-            if (!is_in_place(*batch, _offset, _options) ||
-                (!also_spoilt && !batch->crc_matches())) {
+            if (!is_good(*batch, _offset, _options)) {
                 break;
             }
             _position += batch->bytes().size();
@@ -75,6 +97,13 @@ future<std::optional<batch_view>> segment_walk::next(bool also_spoilt) {
         needed = walk.wanted();
     }
     co_return std::nullopt;
+}
+
+future<bool> segment_walk::skip_damage(std::int64_t before) {
+    const auto found = co_await find_batch(_file, _position, _end, _offset, before, _options);
+    _position = found ? found->position : _end;
+    _offset = found ? found->base_offset : before;
+    co_return found.has_value();
 }
 
 /// The bytes from the position on: `bytes` at least, fewer where the file is shorter than told.
@@ -99,6 +128,39 @@ future<std::span<const std::byte>> segment_walk::view(std::size_t bytes) {
     co_return _window.span().subspan(start - _window_position, stop - start);
 }
 
+future<std::optional<found_batch>> find_batch(io::file& file, std::uint64_t from, std::uint64_t end,
+                                              std::int64_t offset, std::int64_t before,
+                                              const log_options& options) {
+    for (std::uint64_t at = from; at < end;) {
+        const std::uint64_t first = page_floor(at);
+        const std::uint64_t last =
+            std::min(end, at + window_bytes + options.max_commit_bytes + batch_view::header_size);
+        io::aligned_buffer window(page_ceiling(last) - first);
+        const std::size_t got = co_await read_pages(file, first, window);
+        const auto bytes = window.span().first(std::min<std::uint64_t>(got, last - first));
+        const std::size_t limit = at - first + window_bytes;
+        std::size_t i = next_magic(bytes, at - first, limit);
+        while (i < limit) {
+            batch_walk walk(bytes.subspan(i));
+            const auto batch = walk.next();
+            std::size_t step = 1;
+            if (batch && batch->next_offset() <= before &&
+                is_good(*batch, batch->base_offset(), options)) {
+                const auto rest = bytes.subspan(i + batch->bytes().size());
+                if (batch->next_offset() > offset &&
+                    joins(rest, last == end, batch->next_offset(), before)) {
+                    co_return found_batch{first + i, batch->base_offset()};
+                }
+                step = batch->bytes().size();
+            }
+            i = next_magic(bytes, i + step, limit);
+            co_await maybe_yield();
+        }
+        at = first + i;
+    }
+    co_return std::nullopt;
+}
+
 future<tail_findings> examine_tail(io::file& file, std::uint64_t from, std::uint64_t end,
                                    std::int64_t offset, const log_options& options) {
     tail_findings found{end, from, from};
@@ -113,17 +175,8 @@ future<tail_findings> examine_tail(io::file& file, std::uint64_t from, std::uint
                 found.last_nonzero = std::max(found.last_nonzero, at + i + 1);
             }
         }
-        for (std::size_t i = from > at ? from - at : 0;
-             i < window_bytes && i + batch_view::header_size <= bytes.size(); ++i) {
-            const void* magic =
-                std::memchr(bytes.data() + i + 16, batch_view::magic, bytes.size() - i - 16);
-            if (magic == nullptr) {
-                break;
-            }
-            i = static_cast<std::size_t>(static_cast<const std::byte*>(magic) - bytes.data()) - 16;
-            if (i >= window_bytes) {
-                break;
-            }
+        for (std::size_t i = next_magic(bytes, from > at ? from - at : 0, window_bytes);
+             i < window_bytes; i = next_magic(bytes, i + 1, window_bytes)) {
             if (const std::size_t size = plausible_batch(bytes.subspan(i), offset, options)) {
                 found.last_good_end = std::max(found.last_good_end, at + i + size);
             }

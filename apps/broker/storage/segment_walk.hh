@@ -24,10 +24,11 @@ class segment_walk {
                  const log_options& options) noexcept;
 
     /// returns  the next good batch, valid until the next call; null at the first that is not
-    future<std::optional<protocol::batch_view>> next() { return next(false); }
-    /// Takes also one that is spoilt, if its header says where the next one is: crc_matches()
-    /// tells.
-    future<std::optional<protocol::batch_view>> next_or_spoilt() { return next(true); }
+    future<std::optional<protocol::batch_view>> next();
+    /// Steps over what is not good, to the next batch that is.
+    /// before   the offset after the last that there can be
+    /// returns  false if there is none: the walk is at its end then
+    future<bool> skip_damage(std::int64_t before);
     /// Where the batch after the last good one starts, and the offset that it should have.
     std::uint64_t position() const noexcept { return _position; }
     std::int64_t offset() const noexcept { return _offset; }
@@ -35,7 +36,6 @@ class segment_walk {
     std::uint64_t bytes_read() const noexcept { return _bytes_read; }
 
   private:
-    future<std::optional<protocol::batch_view>> next(bool also_spoilt);
     future<std::span<const std::byte>> view(std::size_t bytes);
 
     io::file& _file;
@@ -56,6 +56,22 @@ bool is_in_place(const protocol::batch_view& batch, std::int64_t offset,
 /// Whether it is, and its bytes are what was written.
 bool is_good(const protocol::batch_view& batch, std::int64_t offset,
              const log_options& options) noexcept;
+
+/// Where a batch is, and its first offset.
+struct found_batch {
+    std::uint64_t position;
+    std::int64_t base_offset;
+};
+
+/// Looks through bytes of which some are spoilt for the first good batch that ends behind `offset`.
+/// One that the next does not join has another offset than it says. What a good batch holds is not
+/// looked into.
+/// before   the offset after the last that there can be
+/// returns  null if none starts before `end`
+/// cost     reads up to it, and as much as a largest commit
+future<std::optional<found_batch>> find_batch(io::file& file, std::uint64_t from, std::uint64_t end,
+                                              std::int64_t offset, std::int64_t before,
+                                              const log_options& options);
 
 /// What follows the last good batch of a file.
 struct tail_findings {

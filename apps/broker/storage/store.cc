@@ -21,6 +21,10 @@ constexpr duration retry_max = std::chrono::seconds(10);
 constexpr duration shortest_look = std::chrono::milliseconds(10);
 constexpr duration longest_look = std::chrono::seconds(1);
 
+// Of a log that commits all the time, while others wait for a place: closing and opening cost a few
+// writes each.
+constexpr duration turn_of_busy = std::chrono::milliseconds(50);
+
 /// Whether a log that can't be opened is damaged or lost, so that no waiting makes it whole. What
 /// is short, and rights that somebody took, come back.
 bool is_lasting(const error& failure) noexcept {
@@ -113,26 +117,49 @@ std::vector<log*> store::left_open() const {
     return found;
 }
 
-/// For those who need one: those that were idle longest are sealed and closed. Never fails.
+/// For those who need one. Never fails.
 future<> store::make_places(gate::holder) {
     constexpr std::size_t at_once = 8;
-    constexpr duration all_are_busy = std::chrono::milliseconds(2);
+    constexpr duration none_came_free = std::chrono::milliseconds(2);
     while (!_closing.requested()) {
         co_await _places.wanted();
         try {
-            std::vector<log*> idle = idle_logs();
-            idle.resize(std::min({idle.size(), _places.waiting(), at_once}));
-            if (idle.empty()) {
-                co_await sleep_for(all_are_busy, _closing);
+            bool came_free = false;
+            co_await max_concurrent_for_each(
+                who_gives_way(at_once), at_once, [&came_free](log* each) -> future<> {
+                    if (each->can_give_way() && co_await each->give_way()) {
+                        came_free = true;
+                    }
+                });
+            if (!came_free) {
+                co_await sleep_for(none_came_free, _closing);
             }
-            co_await max_concurrent_for_each(std::move(idle), at_once, [](log* each) {
-                return each->can_rest() ? each->rest() : make_ready_future();
-            });
         } catch (const std::exception&) {
             // As above.
         }
         co_await yield();
     }
+}
+
+/// One for each that waits, up to `most`: those that were idle longest, then, of those that commit
+/// and have had their turn, those that are open longest.
+std::vector<log*> store::who_gives_way(std::size_t most) const {
+    const instant begun_before = this_shard().now() - turn_of_busy;
+    std::vector<log*> found;
+    for (const auto& each : _logs) {
+        const log& of = *each.second;
+        if (of.can_give_way() && (!of.committing() || of.active_since() <= begun_before)) {
+            found.push_back(each.second.get());
+        }
+    }
+    const auto rank = [](const log* of) {
+        return std::pair(of->committing(),
+                         of->committing() ? of->active_since() : of->last_commit());
+    };
+    std::sort(found.begin(), found.end(),
+              [&rank](const log* one, const log* other) { return rank(one) < rank(other); });
+    found.resize(std::min({found.size(), _places.waiting(), most}));
+    return found;
 }
 
 /// Those that are open to append to and could rest, the longest idle first.

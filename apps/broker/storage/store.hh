@@ -28,8 +28,9 @@ struct store_options {
     /// Logs that tell the device of their marks at the same time: the flushes of many logs must
     /// not keep those who wait for an acknowledgement waiting.
     std::size_t mark_syncs_at_once = 2;
-    /// Logs that may be open to append to; who needs one more waits until one that was idle longest
-    /// is sealed and closed. Each has two descriptors, and for moments a third.
+    /// Logs that may be open to append to; who needs one more waits until one that was idle
+    /// longest, or is busy and has had its turn, is closed. Each has log_options::descriptors(),
+    /// and one more for moments.
     std::size_t open_logs_max = 1'000;
     /// Segments that are kept open for reading, a descriptor each.
     std::size_t read_files_max = 500;
@@ -84,6 +85,9 @@ class store {
     /// Bytes that are held for consumers who have not asked for them yet.
     std::size_t read_ahead_bytes() const noexcept { return _ahead.used_bytes(); }
 
+    /// Appends that wait for a place of open_logs_max fail from here on, with errc::aborted: for
+    /// who waits for all appends before close().
+    void end_place_waits() noexcept { _places.end_waits(); }
     /// Closes every log. Once.
     future<> close();
 
@@ -104,6 +108,7 @@ class store {
     future<> look_for_idle_logs(gate::holder inside);
     std::vector<log*> idle_logs() const;
     future<> make_places(gate::holder inside);
+    std::vector<log*> who_gives_way(std::size_t most) const;
     future<> seal_left_open(gate::holder inside);
     std::vector<log*> left_open() const;
     void quarantine(const topic_partition& which, const char* why);

@@ -85,4 +85,12 @@ future<std::optional<copied_tail>> tail_copy::read(std::string directory, std::i
     co_return std::move(found);
 }
 
+future<> tail_copy::remove(std::string directory, std::int64_t base_offset) {
+    const std::string path = segment_path(directory, base_offset, tail_copy_suffix);
+    if (co_await io::exists(path)) {
+        co_await io::unlink(path);
+        co_await io::sync_directory(directory);
+    }
+}
+
 }  // namespace weir::broker

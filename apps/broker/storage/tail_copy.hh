@@ -27,7 +27,8 @@ struct copied_tail {
 /// when the power goes. Before acknowledged bytes are overwritten in place (the tail page, as it
 /// fills) a checksummed copy of them is here, durably. The copy is never written while the bytes
 /// themselves are: whenever the power goes, one of the two is whole. It holds nothing that may ever
-/// change again, so an old copy is harmless.
+/// change again. Where there is one, nothing was acknowledged above the mark: so it must go before
+/// anything is appended without the option.
 ///     page 0    magic, the segment's base offset, position, length, CRC-32C of these and the bytes
 ///     page 1..  the bytes
 /// thread   one shard; one write() at a time
@@ -45,6 +46,8 @@ class tail_copy {
     /// returns  null if there is none that is whole
     static future<std::optional<copied_tail>> read(std::string directory, std::int64_t base_offset,
                                                    const log_options& options);
+    /// Removes that of a segment, if there is one, durably.
+    static future<> remove(std::string directory, std::int64_t base_offset);
 
   private:
     tail_copy(io::file file, std::int64_t base_offset) noexcept

@@ -78,6 +78,32 @@ TEST_SUITE("broker/server/options") {
         CHECK(plenty.storage.open_logs_max == broker_options().storage.open_logs_max);
     }
 
+    TEST_CASE("descriptors that are too few for what was said are refused, with figures") {
+        for (const std::uint64_t limit : {256U, 1024U, 4096U, 1U << 20}) {
+            for (const bool tail_copy : {false, true}) {
+                CAPTURE(limit);
+                CAPTURE(tail_copy);
+                broker_options options;
+                options.storage.log.tail_copy = tail_copy;
+                options.fit_to_descriptors(limit, 2);
+                options.check_descriptors(limit, 2);
+            }
+        }
+        broker_options options;
+        options.fit_to_descriptors(1024, 2);
+        options.storage.open_logs_max = 110;  // two each fit, three don't
+        options.storage.read_files_max = 4;
+        options.check_descriptors(1024, 2);
+        options.storage.log.tail_copy = true;
+        const std::string why = refusal([&] { options.check_descriptors(1024, 2); });
+        CHECK(why.find("open-logs-max") != std::string::npos);
+        CHECK(why.find("1024") != std::string::npos);
+        options.storage.log.tail_copy = false;
+        CHECK(!refusal([&] { options.check_descriptors(1024, 4); }).empty());
+        options.storage.open_logs_max = std::numeric_limits<std::size_t>::max() / 2 + 1;
+        CHECK(!refusal([&] { options.check_descriptors(UINT64_MAX - 1, 2); }).empty());
+    }
+
     TEST_CASE("as many partitions come into being as the memory can hold") {
         broker_options options;
         options.fit_to_memory(64 * mib, 2);

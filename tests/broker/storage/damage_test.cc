@@ -139,6 +139,31 @@ TEST_SUITE("broker/storage/damage") {
         });
     }
 
+    TEST_CASE("junk among the zeros behind a segment that the next one joins is no damage") {
+        bed on(35);
+        on.run([]() -> future<> {
+            contents all = co_await closed_log();
+            all.erase(segment_path("", 0, index_suffix).substr(1));
+            all.erase(segment_path("", 0, time_index_suffix).substr(1));
+            std::vector<std::byte>& open = all.at(segment_path("", 0, log_suffix).substr(1));
+            const std::vector<std::size_t> starts = batch_starts(open);
+            const std::vector<std::byte> last(open.begin() + static_cast<long>(*(starts.end() - 2)),
+                                              open.end());
+            const auto begins = open.size() / page_size * page_size + page_size;
+            open.resize(begins + 2 * page_size);
+            std::fill_n(open.begin() + static_cast<long>(begins), 512, std::byte{0x5a});
+            co_await put_contents(directory, all);
+            CHECK(co_await open_and_read() == outcome::whole);
+
+            // A good batch there is one that something is missing before.
+            std::vector<std::byte> later = last;
+            protocol::patch_base_offset(later, 70);
+            std::copy(later.begin(), later.end(), open.begin() + static_cast<long>(begins));
+            co_await put_contents(directory, all);
+            CHECK(co_await open_and_read() == outcome::refused);
+        });
+    }
+
     TEST_CASE("in an open segment damage far before its end is refused, a torn end is cut") {
         bed on(34);
         on.run([]() -> future<> {

@@ -115,6 +115,36 @@ TEST_SUITE("broker/storage/log_keeper") {
         }
     }
 
+    TEST_CASE("a log that is not tried again keeps no place from the others") {
+        bed on(45, failing(fault::write_error, 1'000'000));
+        on.world.faults().stop();
+        on.run([&on]() -> future<> {
+            co_await io::make_directory("/data");
+            store_options options = keeping(0);
+            options.open_logs_max = 1;
+            auto opened = co_await open_store("/data", options);
+            log* const first = co_await opened->create({"t", 0});
+            log* const second = co_await opened->create({"t", 1});
+            co_await first->append(batch_of(0, 1));
+            on.world.faults().resume();
+            CHECK((co_await failure_of(first->append(batch_of(1, 1)))).is_errno(EIO));
+            {
+                const outside world;
+                on.world.faults().stop();
+            }
+            CHECK(first->stopped());
+            bool taken = false;
+            second->append(batch_of(0, 1))
+                .then([&taken](append_result) { taken = true; })
+                .then_wrapped([](future<> ended) { std::move(ended).ignore(); })
+                .ignore();
+            co_await sleep_for(10s);
+            CHECK(taken);
+            CHECK((co_await read_all(*first, 0)).at(0) == 0);
+            co_await opened->close();
+        });
+    }
+
     TEST_CASE("tries are bounded and come ever later, and a log that none helped stays stopped") {
         bed on(41, failing(fault::sync_error, 1'000'000));
         on.world.faults().stop();

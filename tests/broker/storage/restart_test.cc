@@ -56,6 +56,30 @@ future<bool> is_sealed(int which) {
     return io::exists(segment_path(fmt::format("/data/t-{}", which), 0, index_suffix));
 }
 
+/// Reads each batch; that of one offset, and no other, is answered as damaged.
+future<> check_all_but(log& of, std::int64_t spoilt) {
+    for (std::int64_t offset = 0; offset < of.end_offset(); ++offset) {
+        CAPTURE(offset);
+        std::int64_t got = -1;
+        bool damaged = false;
+        try {
+            const read_result found = co_await of.read(offset, 3 * value_bytes);
+            got = records_in(found.chunks.at(0).bytes).at(0).first;
+        } catch (const error& e) {
+            damaged = e.is(errc::corrupt);
+        }
+        REQUIRE(damaged == (offset == spoilt));
+        REQUIRE(got == (damaged ? -1 : offset));
+    }
+}
+
+/// A byte of a batch that is spoilt, and how.
+struct spoilt_byte {
+    std::size_t batch;
+    std::size_t at;
+    std::byte flipped;
+};
+
 }  // namespace
 
 TEST_SUITE("broker/storage/restart") {
@@ -185,6 +209,71 @@ TEST_SUITE("broker/storage/restart") {
             CHECK((co_await damaged.append(batch_of(batches, 1))).base_offset == batches);
             co_await opened->close();
         });
+    }
+
+    TEST_CASE("one spoilt batch below the mark keeps nothing else from being taken and served") {
+        const spoilt_byte harms[] = {
+            {100, 5, std::byte{1}},     // base offset
+            {100, 10, std::byte{2}},    // length: of what a log may hold
+            {100, 8, std::byte{0x40}},  // far beyond that
+            {100, 16, std::byte{1}},    // magic
+            {100, 24, std::byte{64}},   // offset of the last record
+            {100, 35, std::byte{64}},   // largest time
+            {100, 300, std::byte{1}},   // a record
+            {0, 10, std::byte{2}},     {249, 10, std::byte{2}}, {249, 300, std::byte{1}},
+        };
+        const std::string path = segment_path("/data/t-0", 0, log_suffix);
+        for (const bool walked : {true, false}) {
+            for (const spoilt_byte& harm : harms) {
+                CAPTURE(walked);
+                CAPTURE(harm.batch);
+                CAPTURE(harm.at);
+                bed on(136);
+                run_and_end(on, ending::kill);
+                const auto spoilt = static_cast<std::int64_t>(harm.batch);
+                const auto use = [&](std::int64_t end, bool names, bool fills) -> future<> {
+                    auto opened = co_await open_store("/data", long_logs());
+                    log& damaged = *opened->find({"t", 0});
+                    CHECK(opened->quarantined() == 0);
+                    REQUIRE(damaged.end_offset() == end);
+                    if (walked) {
+                        co_await sleep_for(10s);
+                    }
+                    co_await check_all_but(damaged, spoilt);
+                    CHECK((!names || opened->metrics().damaged_batches == 1));
+                    CHECK((co_await damaged.append(batch_of(end, 1))).base_offset == end);
+                    for (auto i = end + 1; fills && damaged.segment_count() == 1; ++i) {
+                        CHECK((co_await damaged.append(batch_of(i, 1, 15'000))).base_offset == i);
+                    }
+                    co_await check_all_but(damaged, spoilt);
+                    CHECK(opened->metrics().damaged_batches <= 1);
+                    CHECK(!damaged.stopped());
+                    co_await opened->close();
+                };
+                on.run([&]() -> future<> {
+                    const auto bytes = co_await read_small_file(path, 4 << 20);
+                    const std::size_t at = batch_starts(bytes).at(harm.batch) + harm.at;
+                    const std::byte other = bytes.at(at) ^ harm.flipped;
+                    on.corrupt(path, at, {&other, 1});
+                    co_await use(batches, true, false);
+                    co_await use(batches + 1, false, false);
+                });
+                on.start([&]() -> future<> {
+                    auto opened = co_await open_store("/data", long_logs());
+                    co_await opened->find({"t", 0})->append(batch_of(batches + 2, 1));
+                    co_await sleep_for(10h);
+                });
+                on.world.run_for(1min);
+                on.world.kill(on.host);
+                on.run([&]() -> future<> {
+                    co_await use(batches + 3, false, true);
+                    auto opened = co_await open_store("/data", long_logs());
+                    CHECK(opened->quarantined() == 0);
+                    co_await check_all_but(*opened->find({"t", 0}), spoilt);
+                    co_await opened->close();
+                });
+            }
+        }
     }
 }
 

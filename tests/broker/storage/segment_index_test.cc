@@ -48,6 +48,30 @@ void check_lookups(const segment_index& index, const std::vector<placed_batch>& 
 }  // namespace
 
 TEST_SUITE("broker/storage/segment_index") {
+    TEST_CASE("what room was made for needs no memory, also when more is put before it") {
+        storage_test::bed on(61);
+        on.run([]() -> future<> {
+            const auto batches = some_batches(0, 7);
+            segment_index earlier(0, 256);
+            std::size_t i = 0;
+            for (; i < 100; ++i) {
+                earlier.add(batches[i].view(), batches[i].position);
+            }
+            segment_index index(0, 256);
+            index.begin_at(batches[i].position, batches[i].view().base_offset());
+            index.reserve(batches.back().position + batches.back().bytes.size() -
+                          batches[i].position);
+            index.put_before(std::move(earlier));
+            io::sim::memory::fail(0, 1000);
+            for (; i < batches.size(); ++i) {
+                index.add(batches[i].view(), batches[i].position);
+            }
+            CHECK(io::sim::memory::stop_failing() == 0);
+            check_lookups(index, batches);
+            return make_ready_future();
+        });
+    }
+
     TEST_CASE("a lookup never leads behind what it seeks, before and after thinning and storing") {
         for (std::uint64_t seed = 1; seed <= 5; ++seed) {
             CAPTURE(seed);
