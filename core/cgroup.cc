@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace weir {
@@ -123,6 +125,14 @@ void read_path(const fs::path& root, const mount& where, std::string path,
     read_group(top, v2, limits);
 }
 
+constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
+
+std::uint64_t own_limit(decltype(RLIMIT_AS) resource) {
+    rlimit found{};
+    return ::getrlimit(resource, &found) == 0 && found.rlim_cur != RLIM_INFINITY ? found.rlim_cur
+                                                                                 : unlimited;
+}
+
 }  // namespace
 
 resource_limits cgroup_limits(const fs::path& root) {
@@ -152,10 +162,15 @@ resource_limits cgroup_limits(const fs::path& root) {
 }
 
 std::uint64_t usable_memory_bytes(const resource_limits& limits) {
+    // Most of an address space holds no memory: a thread's stack and its malloc arena reserve 8 and
+    // 64 MiB, whatever they use, where that is there.
+    constexpr std::uint64_t part = 4;
+    constexpr std::uint64_t least = std::uint64_t{64} << 20;
+    const std::uint64_t may_map = std::min(own_limit(RLIMIT_AS), own_limit(RLIMIT_DATA));
     const auto pages = static_cast<std::uint64_t>(std::max(0L, ::sysconf(_SC_PHYS_PAGES)));
     const auto page_size = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-    const std::uint64_t machine = pages * page_size;
-    return limits.memory_bytes ? std::min(*limits.memory_bytes, machine) : machine;
+    return std::min({pages * page_size, limits.memory_bytes.value_or(unlimited),
+                     std::max(may_map / part, std::min(may_map, least))});
 }
 
 }  // namespace weir

@@ -19,8 +19,9 @@ struct resource_limits {
 /// cost     a few small files; once, at start
 resource_limits cgroup_limits(const std::filesystem::path& root = "/");
 
-/// returns  the memory that a budget may count on: the cgroup's limit or the machine's memory,
-///          whichever is less
+/// returns  the memory that a budget may count on: the cgroup's limit, the machine's memory, or
+/// what
+///          the process's own limits leave (ulimit -v, ulimit -d), whichever is least
 std::uint64_t usable_memory_bytes(const resource_limits& limits);
 
 }  // namespace weir

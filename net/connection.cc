@@ -237,6 +237,12 @@ void connection::sent(std::size_t bytes) noexcept {
     }
 }
 
+void connection::hurry_send(instant deadline) noexcept {
+    if (!closed() && _machinery->sending) {
+        _machinery->send_patience.shorten(deadline);
+    }
+}
+
 // After a part of the send the stream is of no use to anyone.
 void connection::send_late() noexcept {
     if (_machinery->sending && !_machinery->aborted) {

@@ -96,6 +96,9 @@ class connection {
     /// cost      no allocation after the first, up to 16 parts
     future<> send(std::span<const iovec> parts);
     future<> send(std::span<const std::byte> bytes);
+    /// Somebody needs what a send under way holds: the peer has at most until `deadline` to take
+    /// what was begun of it, a MiB or all of a smaller one.
+    void hurry_send(instant deadline) noexcept;
     /// Half close: the peer sees the end after what was sent.
     future<> shutdown_send();
     /// Half closes, and reads away what still comes until the peer ends, for its sake: bytes that

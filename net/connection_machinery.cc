@@ -192,6 +192,19 @@ void connection::patience::begin(instant deadline) {
     }
 }
 
+void connection::patience::shorten(instant deadline) noexcept {
+    if (deadline >= _deadline) {
+        return;
+    }
+    try {
+        if (!armed() || deadline < due()) {
+            arm(deadline);
+        }
+        _deadline = deadline;
+    } catch (const std::bad_alloc&) {  // NOLINT(bugprone-empty-catch): see the declaration
+    }
+}
+
 void connection::patience::fire() noexcept {
     if (_deadline == never) {
         return;

@@ -84,6 +84,8 @@ class connection::patience final : public timer {
 
     void begin(instant deadline);
     void end() noexcept { _deadline = never; }
+    /// Of a wait that has begun. Without memory for a timer it stays as it was.
+    void shorten(instant deadline) noexcept;
 
   protected:
     void fire() noexcept override;

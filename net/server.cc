@@ -212,6 +212,12 @@ future<> server::serve_one(std::uint64_t number, std::unique_ptr<connection> tak
     co_await taken->close();
 }
 
+void server::hurry_sends(instant deadline) noexcept {
+    for (const auto& each : _open) {
+        each.second->hurry_send(deadline);
+    }
+}
+
 future<> server::stop() {
     WEIR_ASSERT(!_stopping);
     grace_timer grace(*this);  // first: there may be no memory for it, and then nothing has begun

@@ -52,6 +52,9 @@ class server {
     /// after stop_grace, and waits for every handler.
     future<> stop();
 
+    /// Somebody needs what the sends under way hold: see connection::hurry_send().
+    void hurry_sends(instant deadline) noexcept;
+
     address where() const noexcept { return _listener->where(); }
     std::size_t open_connections() const noexcept { return _open.size(); }
     const server_counters& counters() const noexcept { return _counters; }

@@ -38,6 +38,8 @@ struct texts {
     std::string log_level = "info";
     double frame_seconds = 30;
     double idle_seconds = 600;
+    double send_seconds = 30;
+    double send_seconds_in_want = 5;
     double stop_grace_seconds = 5;
     double reopen_seconds = 30;
     double mark_sync_seconds = 0.1;
@@ -121,6 +123,16 @@ void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts
                     "Of these for one connection, so that a slow reader waits for itself")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
+    limits
+        .add_option("--send-seconds", text.send_seconds,
+                    "Seconds for a client to take each MiB of an answer, or all of a smaller one")
+        ->capture_default_str()
+        ->check(CLI::Range(0.001, 1e9));
+    limits
+        .add_option("--send-seconds-in-want", text.send_seconds_in_want,
+                    "Likewise while others wait for the memory that the answer holds")
+        ->capture_default_str()
+        ->check(CLI::Range(0.001, 1e9));
     limits
         .add_option("--fetches-in-flight", broker.fetches_in_flight,
                     "Fetches of one connection that hold records; further ones wait for these")
@@ -324,6 +336,8 @@ void apply(command_line& line, const texts& text) {
     }
     broker.frames.frame_time_max = seconds(text.frame_seconds);
     broker.frames.idle_max = seconds(text.idle_seconds);
+    broker.server.connection.send_time_max = seconds(text.send_seconds);
+    broker.send_time_in_want = seconds(text.send_seconds_in_want);
     broker.server.stop_grace = seconds(text.stop_grace_seconds);
     broker.storage.reopen.wait_max = seconds(text.reopen_seconds);
     broker.storage.log.mark_sync_wait_max = seconds(text.mark_sync_seconds);

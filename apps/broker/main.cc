@@ -9,17 +9,25 @@
 #include <broker/server/broker.hh>
 #include <fmt/format.h>
 #include <malloc.h>
+#include <sys/resource.h>
 
 #include <weir/core/cgroup.hh>
 #include <weir/io/run.hh>
 
 namespace {
 
+constexpr std::uint64_t scarce_bytes = std::uint64_t{1} << 30;
+
+/// An arena of its own reserves 64 MiB of them for a shard, and takes them from what is mapped.
+bool addresses_are_scarce() {
+    rlimit found{};
+    return ::getrlimit(RLIMIT_AS, &found) == 0 && found.rlim_cur < scarce_bytes;
+}
+
 /// Where memory is scarce, large blocks are mapped one by one: what is given back goes back to the
 /// kernel. In the heap it stays behind what lives longer, and makes it several times as large as
 /// the budgets.
 void keep_heap_small() {
-    constexpr std::uint64_t scarce_bytes = std::uint64_t{1} << 30;
     constexpr int large_block_bytes = 128 * 1024;
     if (weir::usable_memory_bytes(weir::cgroup_limits()) >= scarce_bytes) {
         return;
@@ -27,7 +35,7 @@ void keep_heap_small() {
     const auto shards = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 64U));
     mallopt(M_MMAP_THRESHOLD, large_block_bytes);
     mallopt(M_TRIM_THRESHOLD, large_block_bytes);
-    mallopt(M_ARENA_MAX, shards + 2);
+    mallopt(M_ARENA_MAX, addresses_are_scarce() ? 1 : shards + 2);
 }
 
 void tell(const weir::broker::broker_options& options,

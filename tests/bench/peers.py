@@ -15,6 +15,9 @@ import sys
 import tempfile
 import time
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+from ports import free_port  # noqa: E402,F401 (for the benches)
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = pathlib.Path(os.environ.get("WEIR_BUILD", ROOT / "build-release"))
 
@@ -139,12 +142,6 @@ def cpus():
     """A CPU for the server and one for the client, the same one if there are no two."""
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[1 if len(allowed) > 1 else 0]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def pinned(cpu, command):

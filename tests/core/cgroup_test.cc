@@ -5,6 +5,7 @@
 #include <string>
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
 #include <weir/core/cgroup.hh>
 
@@ -108,5 +109,23 @@ TEST_SUITE("core/cgroup") {
         CHECK(weir::usable_memory_bytes({.memory_bytes = 4096}) == 4096);
         CHECK(weir::usable_memory_bytes({.memory_bytes = UINT64_MAX}) == machine);
         CHECK(weir::usable_memory_bytes(weir::cgroup_limits()) <= machine);
+    }
+
+    TEST_CASE("the usable memory is a part of what the process may map or write") {
+        const auto with = [](auto which, std::uint64_t bytes) {
+            rlimit before{};
+            REQUIRE(::getrlimit(which, &before) == 0);
+            rlimit less = before;
+            less.rlim_cur = bytes;
+            REQUIRE(::setrlimit(which, &less) == 0);
+            const std::uint64_t usable = weir::usable_memory_bytes({});
+            REQUIRE(::setrlimit(which, &before) == 0);
+            return usable;
+        };
+        constexpr std::uint64_t mib = std::uint64_t{1} << 20;
+        CHECK(with(RLIMIT_AS, 400 * mib) == 100 * mib);
+        CHECK(with(RLIMIT_DATA, 400 * mib) == 100 * mib);
+        CHECK(with(RLIMIT_AS, 200 * mib) == 64 * mib);
+        CHECK(with(RLIMIT_DATA, 40 * mib) == 40 * mib);
     }
 }

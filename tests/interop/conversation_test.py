@@ -24,6 +24,7 @@ import time
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import apache_kafka  # noqa: E402
 import broker as support  # noqa: E402
+import ports  # noqa: E402
 import script  # noqa: E402
 from kafka.record.default_records import DefaultRecordBatchBuilder  # noqa: E402
 from kafka.record.util import calc_crc32c  # noqa: E402
@@ -462,21 +463,17 @@ def odd_batch(choose):
 
 @contextlib.contextmanager
 def apache(messages):
-    ports = []
-    for _ in range(2):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            ports.append(free.getsockname()[1])
+    own = [ports.free_port(), ports.free_port()]
     with tempfile.TemporaryDirectory(prefix="kafka-") as folder:
         folder = pathlib.Path(folder)
-        line = apache_kafka.command(apache_kafka.JARS, folder, ports, NODE, heap="384m",
+        line = apache_kafka.command(apache_kafka.JARS, folder, own, NODE, heap="384m",
                                     more="num.partitions=2\nlog.retention.ms=-1\n")
         with (folder / "log").open("wb") as log, subprocess.Popen(
                 line, stdout=log, stderr=subprocess.STDOUT, cwd=folder) as process:
             try:
-                support.wait_until(lambda: answers(ports[0], process, folder),
+                support.wait_until(lambda: answers(own[0], process, folder),
                                    "Apache Kafka to answer", 120)
-                yield Side("Kafka", ports[0], messages)
+                yield Side("Kafka", own[0], messages)
             finally:
                 process.send_signal(signal.SIGKILL)
 

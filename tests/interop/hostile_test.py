@@ -14,6 +14,7 @@ import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import broker as support  # noqa: E402
+import ports  # noqa: E402
 import script  # noqa: E402
 from hostile import Extremes, batch, crc32c, record  # noqa: E402
 from kafka.protocol.fetch import FetchRequest  # noqa: E402
@@ -109,11 +110,6 @@ def fetch(client, wanted, *, version=4, max_wait=0, min_bytes=0, max_bytes=50 <<
             for _, parts in answer.topics for part in parts}
 
 
-def free_address():
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return "%s:%d" % free.getsockname()
-
-
 def page(admin):
     with urllib.request.urlopen(f"http://{admin}/metrics", timeout=60) as told:
         return told.read().decode()
@@ -191,7 +187,7 @@ def test_fetch_many():
 def test_fetch_little():
     """a fetch that wants a byte of each of many partitions reads no more than it has memory for"""
     partitions = 600
-    admin = free_address()
+    admin = f"127.0.0.1:{ports.free_port()}"
     with support.Broker("--shards", "1", "--partitions", partitions, "--answer-bytes", 4 << 20,
                         "--open-seconds", "60", "--admin", admin) as broker:
         with broker.client() as client:
@@ -378,7 +374,7 @@ def test_extremes():
 def test_page():
     """a page tells how long the requests of each API took, and the log whose batch was refused,
     whatever he calls himself"""
-    admin = free_address()
+    admin = f"127.0.0.1:{ports.free_port()}"
     with support.Broker("--shards", "1", "--partitions-max", 8, "--admin", admin) as broker:
         with broker.client() as client:
             said = b"so\nft"

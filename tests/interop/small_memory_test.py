@@ -3,7 +3,7 @@
 # timeout: 300
 # alone
 """A broker in a memory cgroup of 64 MiB, and hostile clients on 64 connections beside an honest
-one. WEIR_HOSTILE_S says for how long, WEIR_SEED with which numbers."""
+one: WEIR_HOSTILE_S says for how long, WEIR_SEED with which numbers. And one under ulimit -v."""
 import pathlib
 import sys
 import time
@@ -18,6 +18,7 @@ from kafka.protocol.produce import ProduceRequest  # noqa: E402
 from memory_group import MemoryGroup  # noqa: E402
 
 MEMORY = 64 << 20
+ADDRESSES = 200 << 20
 HOSTILE_S = support.number("WEIR_HOSTILE_S", 5)
 PARTITIONS = 16
 
@@ -106,6 +107,30 @@ def test_small():
         lost = {at: value for at, value in honest.kept.items() if found.get(at) != value}
         assert not lost, f"{len(lost)} of {len(honest.kept)} records: {list(lost.items())[:5]}"
         print("after:  ", honest.work(min(HOSTILE_S / 4, 5)))
+        assert not broker.lines("level=error"), broker.log()[-4000:]
+
+
+def test_addresses():
+    """where ulimit -v leaves 200 MiB a broker lives through clients who take nothing"""
+    support.need("kcat")
+    with support.Broker("--partitions", 4, "--shards", 2,
+                        prefix=["prlimit", f"--as={ADDRESSES}"]) as broker:
+        values = [b"%d" % number + b"x" * 500 for number in range(60_000)]
+        broker.kcat("-P", "-t", "t", "-z", "none", stdin=b"\n".join(values))
+        clients = [broker.client() for _ in range(100)]
+        for number, client in enumerate(clients):
+            for _ in range(5):
+                client.send(FetchRequest[4](-1, 1_000, 1, 1 << 26, 0, [
+                    ("t", [(number % 4, 0, 1 << 20)])]))
+        for client in clients:
+            try:
+                client.receive_frame()
+            except OSError:
+                pass  # there was no memory for it
+            client.close()
+        assert sorted(broker.everything("t").values()) == sorted(values)
+        broker.kcat("-P", "-t", "t", stdin=b"more")
+        broker.stop()
         assert not broker.lines("level=error"), broker.log()[-4000:]
 
 

@@ -180,6 +180,54 @@ future<> poll_for_long(net::address at, duration patience) {
     co_await client->close();
 }
 
+/// A batch that clients take in several pieces, and of which the memory for answers has three.
+future<> produce_large(kafka_client& client, int batches) {
+    const std::vector<std::byte> value(400 << 10);
+    for (int each = 0; each < batches; ++each) {
+        protocol::batch_builder builder;
+        builder.add(1000, std::nullopt, value);
+        const auto batch = std::move(builder).build();
+        protocol::produce_request body;
+        body.acks = -1;
+        body.topics.push_back({topic, {{0, protocol::record_span{batch}}}});
+        co_await client.send(body, 7);
+        const auto answer = co_await client.receive<protocol::produce_response>();
+        CHECK(answer.body.topics.at(0).partitions.at(0).error == error_code::none);
+    }
+}
+
+future<> ask_for_large(kafka_client& client) {
+    protocol::fetch_request body;
+    body.min_bytes = 1;
+    body.max_wait_ms = 500;
+    body.topics.push_back({topic, {{.partition_index = 0, .partition_max_bytes = 1 << 20}}});
+    co_await client.send(body, 11);
+}
+
+/// Asks for records, and takes none of them.
+future<> ask_and_not_read(net::address at) {
+    auto client = co_await kafka_client::connect(at, 10min);
+    co_await ask_for_large(*client);
+    co_await ask_for_large(*client);
+    co_await sleep_for(10min);
+}
+
+/// returns  how long it took until there were records
+future<duration> until_large_came(net::address at) {
+    auto client = co_await kafka_client::connect(at, 60s);
+    const instant began = this_shard().now();
+    for (;;) {
+        co_await ask_for_large(*client);
+        const auto answer = co_await client->receive<protocol::fetch_response>();
+        if (answer.body.topics.at(0).partitions.at(0).records &&
+            !answer.body.topics.at(0).partitions.at(0).records->bytes.empty()) {
+            break;
+        }
+    }
+    co_await client->close();
+    co_return this_shard().now() - began;
+}
+
 /// Asks for a topic of many partitions in a request that names much that is not there.
 future<> ask_for_much(net::address at) {
     auto client = co_await kafka_client::connect(at, 60s);
@@ -225,6 +273,38 @@ TEST_SUITE("sim/broker scarce") {
             REQUIRE(world.run_until([&] { return each->exited(); }, 600s));
             CHECK(each->failure() == "");
         }
+    }
+
+    TEST_CASE("readers who take nothing hold their memory so long only as nobody else needs it") {
+        sim::world world(1);
+        auto& server = world.add_host("broker", 1);
+        broker_options options = little_memory(server);
+        options.answer_bytes = 2 << 20;
+        options.answer_bytes_each = 1 << 20;
+        options.server.connection.send_time_max = 10min;
+        server.start([&](host& on) { return run_broker(on, options, [](const auto&) {}); });
+        auto& producer = world.add_host("producer", 1);
+        producer.start([at = options.listen](host&) -> future<> {
+            co_await until_served(at);
+            auto client = co_await kafka_client::connect(at, 60s);
+            co_await produce_large(*client, 4);
+            co_await client->close();
+        });
+        REQUIRE(world.run_until([&] { return producer.exited(); }, 600s));
+        REQUIRE(producer.failure() == "");
+        for (int each = 0; each < 8; ++each) {
+            world.add_host("reader", 1).start([at = options.listen](host&) {
+                return ask_and_not_read(at);
+            });
+        }
+        auto& consumer = world.add_host("consumer", 1);
+        consumer.start(
+            [at = options.listen, most = 3 * options.send_time_in_want](host&) -> future<> {
+                co_await sleep_for(2s);  // the readers' answers are on their way
+                CHECK(co_await until_large_came(at) < most);
+            });
+        REQUIRE(world.run_until([&] { return consumer.exited(); }, 600s));
+        CHECK(consumer.failure() == "");
     }
 
     TEST_CASE("consumers that wait give way to who needs the memory that they hold") {

@@ -139,7 +139,17 @@ future<semaphore_units> broker::admit(request& asked, std::size_t bytes) {
 // Who only waits for records holds memory that somebody needs: those answer soon, and ask again.
 future<semaphore_units> broker::wait_for_memory(std::size_t bytes, abort_source& ended) {
     _progress.hurry(least_patience);
+    hurry_readers();
     return _answers.take(bytes, ended);
+}
+
+// Whoever still waits comes again within a long poll: telling them all now and then is enough.
+void broker::hurry_readers() noexcept {
+    const instant now = this_shard().now();
+    if (_server != nullptr && now >= _hurried + least_patience) {
+        _hurried = now;
+        _server->hurry_sends(now + _options.send_time_in_want);
+    }
 }
 
 log* broker::find(std::string_view topic, std::int32_t partition) const {

@@ -93,7 +93,7 @@ class broker {
     future<semaphore_units> admit(request& asked, std::size_t bytes);
     /// As admit(), but gives no units where that would wait: for one that holds some already.
     semaphore_units try_admit(request& asked, std::size_t bytes) noexcept;
-    /// Waits in line for memory, and has long polls end that hold some.
+    /// Waits in line for memory, has long polls end that hold some, and readers who don't take it.
     future<semaphore_units> wait_for_memory(std::size_t bytes, abort_source& ended);
     /// Batches that threads of the pool may open for this shard.
     semaphore& openings() noexcept { return _openings; }
@@ -133,6 +133,7 @@ class broker {
   private:
     future<protocol::error_code> create_topic_here(std::string name);
     future<> make_topic(std::string topic, std::int32_t partitions);
+    void hurry_readers() noexcept;
     void register_metrics();
     const log_metrics& sum_of_logs() const;
 
@@ -143,6 +144,7 @@ class broker {
     progress_board _progress;
     net::message_budget _request_budget;
     answer_memory _answers;
+    instant _hurried{};  // when readers were last told that somebody waits
     semaphore _openings;
     semaphore _look_ups;
     semaphore _creating{1};  // shard 0: one topic at a time

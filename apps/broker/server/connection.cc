@@ -106,6 +106,13 @@ future<> client_connection::read_requests() {
     }
 }
 
+void client_connection::note_unsent(const std::exception& why) noexcept {
+    const auto* const known = dynamic_cast<const error*>(&why);
+    if (known != nullptr && known->is(errc::timed_out)) {
+        _broker.tell_of(_client, nullptr, "connection ended: answer not taken in time", "");
+    }
+}
+
 // A deliberate bug: the first that is ready goes first, not the first that was asked.
 void client_connection::disorder() noexcept {
     const auto ready = std::find_if(_pending.begin(), _pending.end(),
@@ -134,7 +141,8 @@ future<> client_connection::write_answers() {
         if (!_broken && ready.bytes > 0) {
             try {
                 co_await send(ready.count);
-            } catch (const std::exception&) {
+            } catch (const std::exception& e) {
+                note_unsent(e);
                 _broken = true;  // the peer is gone; what is under way must still end
                 _socket.abort();
             }

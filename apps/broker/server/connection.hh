@@ -51,6 +51,7 @@ class client_connection {
     void refuse_request(const pending& failed, const char* why) noexcept;
     future<> send(std::size_t count);
     void note_end(const std::exception_ptr& why) noexcept;
+    void note_unsent(const std::exception& why) noexcept;
     void refuse(const char* message, std::string_view detail = {},
                 const request* asked = nullptr) noexcept;
 

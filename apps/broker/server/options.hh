@@ -42,7 +42,10 @@ struct broker_options {
     std::size_t fetches_in_flight = 2;                 ///< of one connection that hold records
     std::size_t answer_bytes = 256 * 1024 * 1024;      ///< of all records on their way, a shard
     std::size_t answer_bytes_each = 64 * 1024 * 1024;  ///< of these, for one connection
-    std::size_t fetch_bytes_max = 50 * 1024 * 1024;    ///< of one answer, whatever a client asks
+    /// For a client to take each MiB of an answer while others wait for that memory; else
+    /// server.connection.send_time_max.
+    duration send_time_in_want = std::chrono::seconds(5);
+    std::size_t fetch_bytes_max = 50 * 1024 * 1024;  ///< of one answer, whatever a client asks
     std::size_t elements_max = 20'000;  ///< of all arrays of one request: topics, partitions
     std::size_t look_ups_at_once = 4;   ///< of offsets by time, a shard
     std::size_t opened_bytes_max = 64 * 1024 * 1024;  ///< that one compressed batch may open to

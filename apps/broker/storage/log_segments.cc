@@ -360,6 +360,9 @@ future<> log::let_go() {
     _end_of_waits = std::move(end_of_waits);
     _end_of_walks = std::move(end_of_walks);
     co_await close_mark();
+    if (_active) {
+        co_await _active->settle();  // whatever fails: nothing of it is under way when it goes
+    }
     if (auto old = std::exchange(_active, nullptr)) {
         // Its descriptor has failed for good; closing it has nothing to add.
         co_await old->close().then_wrapped([](future<> closed) { std::move(closed).ignore(); });
@@ -392,6 +395,7 @@ future<> log::close() {
     co_await close_mark();
     notify();
     if (_active) {
+        co_await _active->settle();  // likewise
         auto file = std::exchange(_active, nullptr);
         if (stopped() || _segments.back()->unwalked > 0) {
             // What was left to the mark is left so again: a stop doesn't wait for a walk.
