@@ -190,6 +190,10 @@ void add_storage_limits(CLI::Option_group& limits, broker_options& broker, texts
                     "Memory for what is read from disk before a consumer asks, a shard; 0: none")
         ->capture_default_str();
     limits
+        .add_option("--index-bytes", broker.storage.index_bytes,
+                    "Memory for the indexes of sealed log files, a shard")
+        ->capture_default_str();
+    limits
         .add_option("--mark-sync-bytes", broker.storage.log.mark_sync_bytes,
                     "Acknowledged bytes of a log after which the device is told of them")
         ->capture_default_str()

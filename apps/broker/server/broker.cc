@@ -374,6 +374,11 @@ void broker::register_metrics() {
             &log_metrics::reads_ahead_dropped);
     gauge("weir_broker_read_ahead_bytes", "Bytes read ahead that nobody has asked for yet.",
           [this] { return _store ? static_cast<double>(_store->read_ahead_bytes()) : 0.0; });
+    gauge("weir_broker_index_bytes", "Indexes of sealed log files that are in memory.",
+          [this] { return _store ? static_cast<double>(_store->index_bytes()) : 0.0; });
+    of_logs("weir_broker_index_loads", "Times that one was read.", &log_metrics::index_loads);
+    of_logs("weir_broker_damaged_indexes", "Of these, those that were made anew.",
+            &log_metrics::damaged_indexes);
     of_logs("weir_broker_damaged_reads", "Reads that found damage.", &log_metrics::damaged_reads);
     gauge("weir_broker_answer_bytes", "Bytes of fetched records on their way to clients.",
           [this] { return static_cast<double>(_answers.used()); });

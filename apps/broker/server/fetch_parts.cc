@@ -22,22 +22,23 @@ error_code check_epoch(std::int32_t claimed, std::int32_t ours) noexcept {
     return claimed < ours ? error_code::fenced_leader_epoch : error_code::unknown_leader_epoch;
 }
 
-fetch_look look_at(broker& owner, const fetch_entry& of, std::size_t enough) {
-    const log* const found = owner.find(of.topic, of.wanted->partition_index);
+future<fetch_look> look_at(broker& owner, const fetch_entry& of, std::size_t enough) {
+    log* const found = owner.find(of.topic, of.wanted->partition_index);
     if (found == nullptr) {
-        return {owner.code_of_missing(of.topic, of.wanted->partition_index)};
+        co_return fetch_look{owner.code_of_missing(of.topic, of.wanted->partition_index)};
     }
     const std::int32_t epoch = owner.options().storage.log.leader_epoch;
     if (const auto fault = check_epoch(of.wanted->current_leader_epoch, epoch);
         fault != error_code::none) {
-        return {fault};
+        co_return fetch_look{fault};
     }
     const std::int64_t offset = of.wanted->fetch_offset;
     if (offset < found->start_offset() || offset > found->end_offset()) {
-        return {error_code::offset_out_of_range};
+        co_return fetch_look{error_code::offset_out_of_range};
     }
-    return {error_code::none, found->end_offset(), found->start_offset(),
-            found->outlook(offset, enough)};
+    co_await found->prepare_outlook(offset);
+    co_return fetch_look{error_code::none, found->end_offset(), found->start_offset(),
+                         found->outlook(offset, enough)};
 }
 
 }  // namespace
@@ -48,7 +49,7 @@ future<std::vector<numbered<fetch_look>>> look_at_all(broker& owner,
     std::vector<numbered<fetch_look>> found;
     found.reserve(which.size());
     for (const std::uint32_t number : which) {
-        found.push_back({number, look_at(owner, entries[number], enough)});
+        found.push_back({number, co_await look_at(owner, entries[number], enough)});
         co_await maybe_yield();
     }
     co_return found;

@@ -30,6 +30,13 @@ constexpr std::size_t element_bytes = std::size_t{8} << 10;
 // What a partition takes that rests: 3 KiB were measured. All may have a quarter of the memory.
 constexpr std::size_t partition_bytes = std::size_t{4} << 10;
 
+// What one takes that is open to append to: an index of twice as many entries as at rest, of an
+// offset and a time each, and two pages.
+std::size_t open_log_bytes(const log_options& of) {
+    constexpr std::size_t entry_bytes = 24;
+    return 2 * of.max_index_entries * entry_bytes + (std::size_t{8} << 10);
+}
+
 /// The part of a shard's memory, within what the smallest and the largest broker need.
 std::size_t part_of(std::size_t memory, std::size_t divisor, std::size_t least, std::size_t most) {
     return std::clamp(memory / divisor, least, most) / mib * mib;
@@ -74,6 +81,11 @@ void broker_options::fit_to_memory(std::uint64_t memory, unsigned shards) {
     opened_bytes_max = part_of(each, 5 * openings_at_once, 4 * mib, opened_bytes_max);
     storage.recent_bytes = part_of(each, 24, mib, storage.recent_bytes);
     storage.read_ahead_bytes = part_of(each, 24, mib, storage.read_ahead_bytes);
+    storage.index_bytes = std::clamp<std::size_t>(each / 64, mib / 4, storage.index_bytes);
+    storage.log.max_index_entries =
+        std::clamp<std::size_t>(each / (64 << 10), 256, storage.log.max_index_entries);
+    storage.open_logs_max =
+        std::clamp<std::size_t>(each / 8 / open_log_bytes(storage.log), 64, storage.open_logs_max);
     storage.recoveries_at_once =
         std::clamp<std::size_t>(each / (16 * mib), 1, storage.recoveries_at_once);
 }
@@ -120,7 +132,8 @@ std::uint64_t broker_options::memory_needed(unsigned shards) const noexcept {
                    bounded{openings_at_once} * bounded{opened_bytes_max} +
                    bounded{look_ups_at_once} * bounded{storage.log.max_batch_bytes} +
                    bounded{server.connections_max} * bounded{connection_bytes} +
-                   bounded{storage.recent_bytes} + bounded{storage.read_ahead_bytes};
+                   bounded{storage.recent_bytes} + bounded{storage.read_ahead_bytes} +
+                   bounded{storage.index_bytes};
     return (bounded{rest_bytes} + each * bounded{shards}).value;
 }
 
@@ -134,13 +147,14 @@ void broker_options::check_memory(std::uint64_t memory, unsigned shards) const {
                     "{} MiB of answer-bytes, {} times (openings-at-once) {} MiB of "
                     "opened-bytes-max, {} times (look-ups-at-once) {} MiB of max-batch-bytes, "
                     "{} times (connections-max) {} KiB, "
-                    "{} MiB of recent-bytes and {} MiB of read-ahead-bytes; "
+                    "{} MiB of recent-bytes, {} MiB of read-ahead-bytes and {} KiB of "
+                    "index-bytes; "
                     "there are {} MiB)",
                     shards, memory_needed(shards) / mib, request_bytes / mib, answer_bytes / mib,
                     openings_at_once, opened_bytes_max / mib, look_ups_at_once,
                     storage.log.max_batch_bytes / mib, server.connections_max,
                     connection_bytes >> 10, storage.recent_bytes / mib,
-                    storage.read_ahead_bytes / mib, memory / mib),
+                    storage.read_ahead_bytes / mib, storage.index_bytes >> 10, memory / mib),
         errc::limit_exceeded);
 }
 

@@ -67,12 +67,14 @@ bool is_passing_want(const std::exception_ptr& failure) noexcept {
 }  // namespace
 
 log::log(std::string directory, log_options options, recent_memory& recent,
-         read_ahead_memory* ahead, semaphore* mark_syncs, open_places* places, read_files* files)
+         read_ahead_memory* ahead, semaphore* mark_syncs, open_places* places, read_files* files,
+         index_memory* indexes)
     : _directory(std::move(directory)),
       _options(options),
       _end_of_walks(std::make_shared<abort_source>()),
       _places(places),
       _read_files(files != nullptr ? *files : _own_files),
+      _indexes(indexes != nullptr ? *indexes : _own_indexes),
       _mark_syncs(mark_syncs),
       _end_of_waits(std::make_unique<abort_source>()),
       _recent(recent),
@@ -83,14 +85,17 @@ log::log(std::string directory, log_options options, recent_memory& recent,
 
 log::~log() {
     WEIR_ASSERT(_closed || _metrics.appends == 0);
+    _read_files.forget(this);
+    _indexes.forget(this);
 }
 
 future<std::unique_ptr<log>> log::open(std::string directory, log_options options,
                                        recent_memory& recent, read_ahead_memory* ahead,
                                        semaphore* mark_syncs, abort_source* give_up,
-                                       open_places* places, read_files* files) {
+                                       open_places* places, read_files* files,
+                                       index_memory* indexes) {
     std::unique_ptr<log> opened(
-        new log(std::move(directory), options, recent, ahead, mark_syncs, places, files));
+        new log(std::move(directory), options, recent, ahead, mark_syncs, places, files, indexes));
     opened->_closed = true;  // until it is whole
     co_await opened->recover_segments(false, give_up);
     opened->_closed = false;

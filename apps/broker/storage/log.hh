@@ -17,8 +17,8 @@
 #include <broker/storage/open_places.hh>
 #include <broker/storage/options.hh>
 #include <broker/storage/read_ahead.hh>
-#include <broker/storage/read_files.hh>
 #include <broker/storage/recent_batches.hh>
+#include <broker/storage/recently_used.hh>
 #include <broker/storage/recovery.hh>
 #include <broker/storage/segment.hh>
 
@@ -73,6 +73,10 @@ struct timestamp_position {
     std::int64_t timestamp;
 };
 
+/// The segments' files that are kept open for reading, and the indexes of sealed ones.
+using read_files = recently_used<io::file>;
+using index_memory = recently_used<const segment_index>;
+
 /// The log of one partition: batches in segments, each acknowledged once it is on the device. One
 /// commit is in flight, written from a frozen copy; what arrives meanwhile joins the next.
 /// README.md here tells the way of a record.
@@ -86,16 +90,14 @@ class log {
     /// mark_syncs  likewise: logs that may tell the device of their marks at the same time; null:
     ///             this one needs not wait for others
     /// places   likewise; null: it may open its files when it likes
-    /// files    likewise; null: it keeps a few of its own
+    /// files, indexes  likewise; null: it keeps a few of its own
     /// give_up  once triggered, recovery ends with its reason; what it has not changed stays
     /// fails    errc::corrupt if acknowledged records may be missing
-    static future<std::unique_ptr<log>> open(std::string directory, log_options options,
-                                             recent_memory& recent,
-                                             read_ahead_memory* ahead = nullptr,
-                                             semaphore* mark_syncs = nullptr,
-                                             abort_source* give_up = nullptr,
-                                             open_places* places = nullptr,
-                                             read_files* files = nullptr);
+    static future<std::unique_ptr<log>> open(
+        std::string directory, log_options options, recent_memory& recent,
+        read_ahead_memory* ahead = nullptr, semaphore* mark_syncs = nullptr,
+        abort_source* give_up = nullptr, open_places* places = nullptr, read_files* files = nullptr,
+        index_memory* indexes = nullptr);
     log(const log&) = delete;
     log& operator=(const log&) = delete;
     /// Must be closed before, if it was appended to.
@@ -114,6 +116,9 @@ class log {
     /// There when an append would not be refused as overloaded.
     future<> wait_for_room();
 
+    /// Has what outlook() needs to know, where a log that rests has it on the device. Never fails:
+    /// without it there seems to be more than there is.
+    future<> prepare_outlook(std::int64_t offset);
     /// What read() would find, up to `enough` or a little more; nothing beyond the log's ends.
     /// cost     no read, and no byte of memory
     read_outlook outlook(std::int64_t offset, std::size_t enough) const noexcept;
@@ -200,7 +205,7 @@ class log {
     };
 
     log(std::string directory, log_options options, recent_memory& recent, read_ahead_memory* ahead,
-        semaphore* mark_syncs, open_places* places, read_files* files);
+        semaphore* mark_syncs, open_places* places, read_files* files, index_memory* indexes);
 
     // log.cc: the way of a record.
     future<append_result> append_in_line(std::span<std::byte> batches,
@@ -268,6 +273,10 @@ class log {
     };
     segment* segment_of(std::int64_t offset) const noexcept;
     future<std::shared_ptr<io::file>> file_for(std::int64_t base_offset);
+    future<std::shared_ptr<const segment_index>> index_of(std::int64_t base_offset,
+                                                          gate::holder inside);
+    future<segment_index> make_index(std::int64_t base_offset);
+    bool is_the_last(const segment& of) const noexcept { return &of == _segments.back().get(); }
     /// Where a read may begin: a batch of which one of the two is known.
     struct known_batch {
         batch_place at;            // its first offset; -1: not known
@@ -306,6 +315,9 @@ class log {
     bool _must_give_way = false;  // between two commits
     read_files _own_files{2};
     read_files& _read_files;
+    index_memory _own_indexes{std::size_t{1} << 20};
+    index_memory& _indexes;
+    semaphore _loads{1};  // of indexes
 
     std::unique_ptr<log_mark> _mark;  // open while _active may be written
     semaphore* const _mark_syncs;

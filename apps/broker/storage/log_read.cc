@@ -9,7 +9,9 @@
 #include <fmt/format.h>
 
 #include <weir/core/assert.hh>
+#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
+#include <weir/core/log.hh>
 
 namespace weir::broker {
 
@@ -63,10 +65,26 @@ read_outlook log::outlook(std::int64_t offset, std::size_t enough) const noexcep
         return {found.bytes, found.first};
     }
     const segment& from = *segment_of(offset);
-    if (&from != _segments.back().get() || !from.index.covers(offset)) {
+    if (!is_the_last(from) || !from.index.covers(offset)) {
         return {enough};  // a whole file behind: as Kafka, that is never too little
     }
-    return {std::min<std::size_t>(enough, from.size - from.index.place_before(offset).position)};
+    const auto loaded = from.sealed ? _indexes.find(this, from.base_offset) : nullptr;
+    const segment_index& index = loaded ? *loaded : from.index;
+    return {std::min<std::size_t>(enough, from.size - index.place_before(offset).position)};
+}
+
+future<> log::prepare_outlook(std::int64_t offset) {
+    if (offset < start_offset() || offset >= _end_offset || _recent.holds(offset)) {
+        return make_ready_future();
+    }
+    const segment& from = *segment_of(offset);
+    if (!is_the_last(from) || !from.sealed || _indexes.find(this, from.base_offset)) {
+        return make_ready_future();
+    }
+    return futurize([&] { return index_of(from.base_offset, _readers.hold()); })
+        .then_wrapped([](future<std::shared_ptr<const segment_index>> loaded) {
+            std::move(loaded).ignore();  // who reads hears of it
+        });
 }
 
 future<read_result> log::read(std::int64_t offset, std::size_t max_bytes, std::size_t first_max) {
@@ -107,22 +125,33 @@ future<disk_read> log::read_on(std::int64_t offset, std::size_t max_bytes, std::
                                gate::holder) {
     disk_read got;
     auto earlier = _ahead.take(offset);
-    if (earlier && earlier->coming.valid()) {
-        got = co_await std::move(earlier->coming);
+    const bool was_read = earlier && earlier->coming.valid();
+    if (was_read) {
+        co_await settled(earlier->coming);
+    }
+    if (was_read && !earlier->coming.failed()) {
+        got = earlier->coming.take();
         got.shorten(max_bytes);
         if (got.batches.bytes.size() > max_bytes && got.batches.bytes.size() > first_max) {
             got = {.batches = {}, .next = {}, .first_bytes = got.batches.bytes.size()};
         }
     } else if (earlier) {
+        // Nobody read ahead, or something was short then that may be there now.
+        if (was_read) {
+            std::move(earlier->coming).ignore();
+        }
         got = co_await read_from_disk({earlier->at, -1}, offset, max_bytes, first_max);
     } else {
         if (!segment_of(offset)->index.covers(offset)) {
             co_await look_through(segment_of(offset)->base_offset, false);
         }
         const segment& from = *segment_of(offset);
-        const segment_index::place start = from.index.place_before(offset);
+        const std::int64_t base_offset = from.base_offset;
+        const segment_index::place start =
+            from.sealed ? (co_await index_of(base_offset, _readers.hold()))->place_before(offset)
+                        : from.index.place_before(offset);
         got = co_await read_from_disk(
-            {{start.first_offset, from.base_offset, start.position}, start.last_offset}, offset,
+            {{start.first_offset, base_offset, start.position}, start.last_offset}, offset,
             max_bytes, first_max);
     }
     if (got.first_bytes > 0) {
@@ -167,6 +196,61 @@ segment* log::segment_of(std::int64_t offset) const noexcept {
         [](std::int64_t sought, const auto& each) { return sought < each->base_offset; });
     WEIR_ASSERT(after != _segments.begin());
     return std::prev(after)->get();
+}
+
+/// Of a sealed segment: from memory, or from its files.
+future<std::shared_ptr<const segment_index>> log::index_of(std::int64_t base_offset, gate::holder) {
+    if (auto kept = _indexes.find(this, base_offset)) {
+        co_return kept;
+    }
+    const std::shared_ptr<abort_source> give_up = _end_of_walks;
+    const semaphore_units turn = co_await _loads.acquire(1, *give_up);
+    if (auto kept = _indexes.find(this, base_offset)) {
+        co_return kept;
+    }
+    const std::uint64_t size = segment_of(base_offset)->size;
+    segment_index made = co_await make_index(base_offset);
+    made.thin(_options.max_index_entries);
+    ++_metrics.index_loads;
+    const std::size_t cost = made.bytes();
+    const auto index = std::make_shared<const segment_index>(std::move(made));
+    if (const segment& of = *segment_of(base_offset);
+        of.base_offset == base_offset && of.sealed && of.size == size && !_closed) {
+        _indexes.keep(this, base_offset, index, cost);
+    }
+    co_return index;
+}
+
+/// From its files; if they are spoilt, by looking through the segment, and written again unless
+/// somebody may append to it.
+future<segment_index> log::make_index(std::int64_t base_offset) {
+    const std::shared_ptr<abort_source> give_up = _end_of_walks;
+    segment found{.base_offset = base_offset,
+                  .next_offset = segment_of(base_offset)->next_offset,
+                  .size = segment_of(base_offset)->size};
+    if (auto loaded = co_await load_index(_directory, base_offset, found.size, _options)) {
+        found.index = std::move(*loaded);
+        if (ends_well(found)) {
+            co_return std::move(found.index);
+        }
+    }
+    if (const segment& of = *segment_of(base_offset); !of.sealed) {
+        co_return of.index;  // somebody appends to it again, and took them
+    }
+    ++_metrics.damaged_indexes;
+    shard& here = this_shard();
+    here.log().write(here.log_context(), log_level::warning, "index damaged, and made anew",
+                     {{"file", segment_path(_directory, base_offset, index_suffix)}});
+    found.index = co_await index_start(_directory, base_offset, found.size, found.next_offset,
+                                       _options, _metrics, nullptr, *give_up);
+    segment_index index = found.index;
+    if (ends_well(found) && !is_the_last(*segment_of(base_offset))) {
+        try {
+            co_await write_index_files(_directory, found, _options);
+        } catch (const error&) {  // NOLINT(bugprone-empty-catch): the next one tries again
+        }
+    }
+    co_return index;
 }
 
 /// The segment's file, from the few that are kept open for reading.
@@ -293,12 +377,10 @@ error log::damaged_read(std::int64_t base_offset, std::uint64_t position) {
 future<std::optional<timestamp_position>> log::find_timestamp(std::int64_t timestamp,
                                                               std::size_t opened_max,
                                                               semaphore* openings) {
-    {
-        const gate::holder inside = _readers.hold();
-        for (std::size_t i = 0; i < _segments.size(); ++i) {
-            if (_segments[i]->unwalked > 0) {
-                co_await look_through(_segments[i]->base_offset, false);
-            }
+    const gate::holder inside = _readers.hold();
+    for (std::size_t i = 0; i < _segments.size(); ++i) {
+        if (_segments[i]->unwalked > 0) {
+            co_await look_through(_segments[i]->base_offset, false);
         }
     }
     const auto newest = std::find_if(_segments.begin(), _segments.end(), [&](const auto& each) {
@@ -307,7 +389,11 @@ future<std::optional<timestamp_position>> log::find_timestamp(std::int64_t times
     if (newest == _segments.end()) {
         co_return std::nullopt;
     }
-    std::int64_t offset = (*newest)->index.offset_before(timestamp);
+    const std::int64_t base_offset = (*newest)->base_offset;
+    std::int64_t offset =
+        (*newest)->sealed
+            ? (co_await index_of(base_offset, _readers.hold()))->offset_before(timestamp)
+            : (*newest)->index.offset_before(timestamp);
     for (;;) {
         const read_result found = co_await read(offset, look_bytes);
         if (found.chunks.empty()) {

@@ -104,7 +104,13 @@ future<> log::open_to_append() {
     }
     auto resumed = co_await active_segment::resume(_directory, last, _options, _metrics);
     if (last.has_index) {
-        co_await unseal(_directory, last, _options);
+        if (last.sealed) {
+            // Readers load it for themselves until this is there.
+            last.index = co_await make_index(last.base_offset);
+            last.sealed = false;
+            _indexes.forget(this, last.base_offset);
+        }
+        co_await unseal(_directory, last);
     }
     _active = std::move(resumed);
     _active_since = this_shard().now();
@@ -145,7 +151,7 @@ future<> log::roll() {
     auto next = std::make_unique<segment>();
     next->base_offset = _end_offset;
     next->next_offset = _end_offset;
-    next->index = segment_index(_end_offset, _options.index_interval_bytes);
+    next->index = empty_index(_end_offset, _options);
     auto file = co_await active_segment::create(_directory, next->base_offset, _options, _metrics);
     auto old_file = std::exchange(_active, std::move(file));
     if (!old_file) {
@@ -347,6 +353,7 @@ future<> log::end_background_work() {
     _recent.clear();
     _ahead.clear();
     _read_files.forget(this);
+    _indexes.forget(this);
 }
 
 future<> log::let_go() {

@@ -33,7 +33,7 @@ struct log_options {
     std::size_t max_followed_readers = 8;
     /// Bytes between two entries of an index; Kafka's index.interval.bytes.
     std::uint32_t index_interval_bytes = 4096;
-    /// Entries that a sealed segment keeps in memory; its index file has all.
+    /// Entries of an index in memory; of a segment that is written to twice as many.
     std::size_t max_index_entries = 4096;
     /// O_DIRECT. Off only for file systems that have none: then the page cache may hide errors.
     bool direct = true;
@@ -90,7 +90,9 @@ struct log_metrics {
     std::uint64_t disk_read_bytes = 0;
     std::uint64_t reads_ahead = 0;          ///< of the device, before anybody asked
     std::uint64_t reads_ahead_dropped = 0;  ///< for which nobody came
+    std::uint64_t index_loads = 0;          ///< of sealed segments
     std::uint64_t damaged_reads = 0;
+    std::uint64_t damaged_indexes = 0;      ///< made anew by looking through the segment
     std::uint64_t damaged_batches = 0;      ///< met by those who looked through a segment
     std::uint64_t recovered_bytes = 0;      ///< walked at opening
     std::uint64_t recovery_read_bytes = 0;  ///< read from the device for that

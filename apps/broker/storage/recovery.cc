@@ -118,7 +118,7 @@ class segment_recovery {
 
     /// Believes a sealed segment whose last batch is where the index says, and ends the file.
     future<bool> trust(io::file& data) {
-        auto index = co_await load_index(_directory, _found->base_offset, _file_size, _options);
+        auto index = co_await load_index_end(_directory, _found->base_offset, _file_size, _options);
         if (!index) {
             co_return false;
         }
@@ -140,7 +140,6 @@ class segment_recovery {
         }
         _found->size = _file_size;
         _found->sealed = _found->has_index = true;
-        _found->index.thin(_options.max_index_entries);
         co_return true;
     }
 
@@ -161,7 +160,7 @@ class segment_recovery {
     }
 
     future<> walk(io::file& data) {
-        _found->index = segment_index(_found->base_offset, _options.index_interval_bytes);
+        _found->index = empty_index(_found->base_offset, _options);
         if (_from_mark) {
             _found->unwalked = _marked.end.position;
             _found->unwalked_offset = _marked.end.next_offset;
@@ -414,7 +413,7 @@ future<segment_index> index_start(std::string directory, std::int64_t base_offse
                                   abort_source* pace, abort_source& give_up) {
     const std::string path = segment_path(directory, base_offset, log_suffix);
     io::file data = co_await open_segment_file(path, options, io::op::access::read);
-    segment_index index(base_offset, options.index_interval_bytes);
+    segment_index index = empty_index(base_offset, options);
     segment_walk batches(data, 0, until, base_offset, options);
     std::uint64_t slept_at = 0;
     while (batches.position() < until) {

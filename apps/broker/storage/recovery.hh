@@ -18,8 +18,8 @@ using segment_list = std::vector<std::unique_ptr<segment>>;
 /// Makes a partition's directory whole again, whatever stopped its last writer, and says what is
 /// in it: segments that join without a gap, every byte of them durable, all sealed but the last,
 /// which may be left open.
-///     sealed        the last batch is where the index says and ends the file: trusted. Else the
-///                   whole file is walked; if it is good, the index files are written again.
+///     sealed        the last batch is where the index's end says and ends the file: trusted. Else
+///                   the whole file is walked; if it is good, the index files are written again.
 ///     open, inner   walked; zeros, or junk that was to become zeros, may follow its data, and its
 ///                   end must join the next segment.
 ///     open, last    walked from the mark, if that can be trusted, and left open: what lies before
@@ -31,7 +31,8 @@ using segment_list = std::vector<std::unique_ptr<segment>>;
 /// give_up  once triggered it ends with its reason, between two batches; null: never
 /// returns  empty for an empty directory
 /// fails    errc::corrupt, naming file and position, where acknowledged data may be lost
-/// cost     one page and two index files for a sealed segment; of an open one what is above the
+/// cost     a page of data and one of each index file for a sealed segment; of an open one what is
+/// above the
 ///          mark, and a little; all bytes of one without a mark to trust, or in a crash within a
 ///          roll
 future<segment_list> recover(std::string directory, const log_options& options,

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/storage/segment.hh>
 
+#include <algorithm>
+
 #include <broker/storage/names.hh>
 
+#include <weir/core/assert.hh>
 #include <weir/core/coroutine.hh>
 
 namespace weir::broker {
@@ -12,17 +15,45 @@ namespace {
 constexpr std::size_t offset_entry_bytes = segment_index::offset_entry_bytes;
 constexpr std::size_t time_entry_bytes = segment_index::time_entry_bytes;
 
-/// returns  the file's bytes, null if there are more than `limit`
-future<std::optional<std::vector<std::byte>>> read_at_most(std::string path, std::size_t limit) {
+/// Reads entries of a file: all, or the last `most`.
+/// returns  null if it has more than `limit`, or not only whole ones
+future<std::optional<std::vector<std::byte>>> read_entries(std::string path,
+                                                           std::size_t entry_bytes,
+                                                           std::uint64_t limit,
+                                                           std::uint64_t most) {
     io::file from = co_await io::file::open(std::move(path), {});
     const std::uint64_t size = co_await from.size();
     std::optional<std::vector<std::byte>> bytes;
-    if (size <= limit) {
-        bytes.emplace(size);
-        bytes->resize(co_await from.read(0, *bytes));
+    if (size / entry_bytes <= limit && size % entry_bytes == 0) {
+        bytes.emplace(std::min(size, std::min(limit, most) * entry_bytes));
+        bytes->resize(co_await from.read(size - bytes->size(), *bytes));
     }
     co_await from.close();
     co_return bytes;
+}
+
+/// What the index files of a sealed segment have, or their last entries.
+struct index_files {
+    std::vector<std::byte> offsets;
+    std::vector<std::byte> times;
+};
+
+/// returns  null if they are missing or too large for the segment
+future<std::optional<index_files>> read_index_files(std::string directory, std::int64_t base_offset,
+                                                    std::uint64_t data_bytes, std::uint64_t most) {
+    const std::string offsets = segment_path(directory, base_offset, index_suffix);
+    const std::string times = segment_path(directory, base_offset, time_index_suffix);
+    if (!co_await io::exists(offsets) || !co_await io::exists(times)) {
+        co_return std::nullopt;
+    }
+    // At most an entry for each batch, and one more.
+    const std::uint64_t entries = data_bytes / protocol::batch_view::header_size + 1;
+    auto offset_bytes = co_await read_entries(offsets, offset_entry_bytes, entries, most);
+    auto time_bytes = co_await read_entries(times, time_entry_bytes, entries, most);
+    if (!offset_bytes || !time_bytes) {
+        co_return std::nullopt;
+    }
+    co_return index_files{std::move(*offset_bytes), std::move(*time_bytes)};
 }
 
 }  // namespace
@@ -32,8 +63,12 @@ future<io::file> open_segment_file(const std::string& path, const log_options& o
     return io::file::open(path, {.mode = mode, .direct = options.direct, .data_sync = data_sync});
 }
 
+segment_index empty_index(std::int64_t base_offset, const log_options& options) {
+    return {base_offset, options.index_interval_bytes, options.max_index_entries};
+}
+
 future<std::vector<std::byte>> read_small_file(std::string path, std::size_t limit) {
-    auto bytes = co_await read_at_most(path, limit);
+    auto bytes = co_await read_entries(path, 1, limit, UINT64_MAX);
     if (!bytes) {
         throw error("read", path, errc::limit_exceeded);
     }
@@ -69,22 +104,12 @@ future<> write_index_files(std::string directory, segment& sealed, const log_opt
     co_await replace_file(segment_path(directory, sealed.base_offset, index_suffix),
                           sealed.index.encode_offsets());
     co_await io::sync_directory(directory);
-    sealed.index.thin(options.max_index_entries);
+    sealed.index.drop_entries();
     sealed.sealed = true;
 }
 
-future<> unseal(std::string directory, segment& opened, const log_options& options) {
-    if (opened.sealed) {
-        // In memory the index may be thinner than on disk. Readers use it until the other is there.
-        auto index = co_await load_index(directory, opened.base_offset, opened.size, options);
-        const auto last = index ? index->last() : std::nullopt;
-        if (!index || (last ? last->last_offset + 1 : opened.base_offset) != opened.next_offset) {
-            throw error("read index of", segment_path(directory, opened.base_offset, index_suffix),
-                        errc::corrupt);
-        }
-        opened.index = std::move(*index);
-        opened.sealed = false;
-    }
+future<> unseal(std::string directory, segment& opened) {
+    WEIR_ASSERT(!opened.sealed);
     for (const std::string_view suffix : {index_suffix, time_index_suffix}) {
         const std::string path = segment_path(directory, opened.base_offset, suffix);
         if (co_await io::exists(path)) {
@@ -98,17 +123,21 @@ future<> unseal(std::string directory, segment& opened, const log_options& optio
 future<std::optional<segment_index>> load_index(std::string directory, std::int64_t base_offset,
                                                 std::uint64_t data_bytes,
                                                 const log_options& options) {
-    const std::string offsets = segment_path(directory, base_offset, index_suffix);
-    const std::string times = segment_path(directory, base_offset, time_index_suffix);
-    if (!co_await io::exists(offsets) || !co_await io::exists(times)) {
+    const auto files =
+        co_await read_index_files(std::move(directory), base_offset, data_bytes, UINT64_MAX);
+    auto loaded = empty_index(base_offset, options);
+    if (!files || !loaded.decode(files->offsets, files->times)) {
         co_return std::nullopt;
     }
-    // At most an entry for each batch, and one more.
-    const std::uint64_t entries = data_bytes / protocol::batch_view::header_size + 1;
-    const auto offset_bytes = co_await read_at_most(offsets, entries * offset_entry_bytes);
-    const auto time_bytes = co_await read_at_most(times, entries * time_entry_bytes);
-    segment_index loaded(base_offset, options.index_interval_bytes);
-    if (!offset_bytes || !time_bytes || !loaded.decode(*offset_bytes, *time_bytes)) {
+    co_return std::move(loaded);
+}
+
+future<std::optional<segment_index>> load_index_end(std::string directory, std::int64_t base_offset,
+                                                    std::uint64_t data_bytes,
+                                                    const log_options& options) {
+    const auto files = co_await read_index_files(std::move(directory), base_offset, data_bytes, 1);
+    auto loaded = empty_index(base_offset, options);
+    if (!files || !loaded.decode_last(files->offsets, files->times)) {
         co_return std::nullopt;
     }
     co_return std::move(loaded);

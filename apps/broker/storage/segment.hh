@@ -19,6 +19,7 @@ struct segment {
     std::int64_t base_offset = 0;
     std::int64_t next_offset = 0;  ///< of the batch that would follow
     std::uint64_t size = 0;        ///< bytes of whole, durable batches
+    /// Of a sealed one without its entries, which are in its files: see log::index_of().
     segment_index index;
     /// Bytes at its start that a start left to the mark: acknowledged, and not looked at since. The
     /// index begins behind them.
@@ -49,6 +50,9 @@ constexpr std::uint64_t page_ceiling(std::uint64_t position) noexcept {
 future<io::file> open_segment_file(const std::string& path, const log_options& options,
                                    io::op::access mode, bool data_sync = false);
 
+/// The index of a segment that has no batches yet.
+segment_index empty_index(std::int64_t base_offset, const log_options& options);
+
 /// Reads a file of at most `limit` bytes whole, as index files are.
 /// fails    errc::limit_exceeded above the limit
 future<std::vector<std::byte>> read_small_file(std::string path, std::size_t limit);
@@ -61,14 +65,19 @@ future<> replace_file(std::string path, std::vector<std::byte> bytes);
 future<> seal(std::string directory, segment& sealed, const log_options& options);
 /// The second half of seal(), for a file that is known to be cut and synced.
 future<> write_index_files(std::string directory, segment& sealed, const log_options& options);
-/// Makes a segment that has_index an open one again, before anything is added to it. After a
-/// failure it may be tried again.
-future<> unseal(std::string directory, segment& opened, const log_options& options);
+/// Makes a segment that has_index an open one again, before anything is added to it: it has its
+/// entries in memory and is no longer `sealed`. After a failure it may be tried again.
+future<> unseal(std::string directory, segment& opened);
 /// Reads the index files of a sealed segment.
 /// data_bytes  of its .log file: an index that is too large for it can't be right
 /// returns  null if they are missing or can't be right
 future<std::optional<segment_index>> load_index(std::string directory, std::int64_t base_offset,
                                                 std::uint64_t data_bytes,
                                                 const log_options& options);
+/// As load_index(), but only the last entries.
+/// cost     a page of each file
+future<std::optional<segment_index>> load_index_end(std::string directory, std::int64_t base_offset,
+                                                    std::uint64_t data_bytes,
+                                                    const log_options& options);
 
 }  // namespace weir::broker

@@ -52,6 +52,9 @@ void segment_index::add(const protocol::batch_view& batch, std::uint64_t positio
         _max_timestamp_at = _last.relative_offset;
     }
     if (_since_entry > _interval_bytes) {
+        if (_offsets.size() >= 2 * _most) {
+            halve();
+        }
         _offsets.push_back(_last);
         add_time();
         _since_entry = 0;
@@ -68,6 +71,28 @@ void segment_index::reserve(std::size_t bytes) {
     };
     reserve_one(_offsets);
     reserve_one(_times);
+}
+
+void segment_index::halve() noexcept {
+    const auto halve_one = [this](auto& entries) {
+        if (entries.size() < _most) {
+            return;
+        }
+        std::size_t kept = 0;
+        for (std::size_t i = 0; i < entries.size(); i += 2) {
+            entries[kept++] = entries[i];
+        }
+        entries.resize(kept);
+    };
+    halve_one(_offsets);
+    halve_one(_times);
+    _interval_bytes *= 2;
+}
+
+void segment_index::drop_entries() noexcept {
+    std::vector<offset_entry>().swap(_offsets);
+    std::vector<time_entry>().swap(_times);
+    _since_entry = 0;
 }
 
 void segment_index::add_time() {
@@ -157,7 +182,7 @@ bool segment_index::decode(std::span<const std::byte> offsets, std::span<const s
     if (offsets.size() % offset_entry_bytes != 0 || times.size() % time_entry_bytes != 0) {
         return false;
     }
-    *this = segment_index(_base_offset, _interval_bytes);
+    *this = segment_index(_base_offset, _interval_bytes, _most);
     for (; !offsets.empty(); offsets = offsets.subspan(offset_entry_bytes)) {
         const offset_entry entry{load_big<std::int32_t>(offsets.data()),
                                  load_big<std::int32_t>(offsets.data() + 4)};
@@ -180,6 +205,13 @@ bool segment_index::decode(std::span<const std::byte> offsets, std::span<const s
         _max_timestamp_at = entry.relative_offset;
     }
     return true;
+}
+
+bool segment_index::decode_last(std::span<const std::byte> offset,
+                                std::span<const std::byte> time) {
+    const bool known = decode(offset, time);
+    drop_entries();
+    return known;
 }
 
 }  // namespace weir::broker

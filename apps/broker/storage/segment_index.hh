@@ -14,15 +14,21 @@ namespace weir::broker {
 /// The two sparse indexes of one segment, in memory and as Kafka's files have them: where a batch
 /// with an offset starts, and up to which offset all timestamps are older. An entry is made each
 /// `interval` bytes, and at finish() one for the last batch: it proves that a sealed file is whole.
+/// Where twice `most` have come together every other goes, and the interval is doubled.
 /// source   Kafka LogSegment.append, OffsetIndex, TimeIndex
 class segment_index {
   public:
     static constexpr std::size_t offset_entry_bytes = 8;
     static constexpr std::size_t time_entry_bytes = 12;
+    static constexpr std::size_t unbounded = SIZE_MAX / 2;
 
     segment_index() = default;
-    segment_index(std::int64_t base_offset, std::uint32_t interval_bytes) noexcept
-        : _base_offset(base_offset), _begins{0, base_offset}, _interval_bytes(interval_bytes) {}
+    segment_index(std::int64_t base_offset, std::uint64_t interval_bytes,
+                  std::size_t most = unbounded) noexcept
+        : _base_offset(base_offset),
+          _begins{0, base_offset},
+          _interval_bytes(interval_bytes),
+          _most(most) {}
 
     /// Knows nothing of what lies before a batch: see put_before().
     void begin_at(std::uint64_t position, std::int64_t offset) noexcept;
@@ -43,6 +49,9 @@ class segment_index {
     /// Leaves at most `limit` entries of each kind, evenly; the first, the last and what finish()
     /// needs stay.
     void thin(std::size_t limit);
+    /// Leaves what is known of the last batch and of the largest timestamp: look-ups lead to the
+    /// segment's start.
+    void drop_entries() noexcept;
 
     /// A batch that the index knows: by its last offset, or, if it is the first, by its first.
     struct place {
@@ -69,7 +78,13 @@ class segment_index {
     std::vector<std::byte> encode_times() const;
     /// returns  false if the bytes can't be those of such files
     bool decode(std::span<const std::byte> offsets, std::span<const std::byte> times);
+    /// Likewise of the last entry of each, without those before: as after drop_entries().
+    bool decode_last(std::span<const std::byte> offset, std::span<const std::byte> time);
 
+    /// Memory that its entries take.
+    std::size_t bytes() const noexcept {
+        return _offsets.capacity() * sizeof(offset_entry) + _times.capacity() * sizeof(time_entry);
+    }
     std::size_t entries() const noexcept { return _offsets.size(); }
 
   private:
@@ -88,10 +103,12 @@ class segment_index {
     };
 
     void add_time();
+    void halve() noexcept;
 
     std::int64_t _base_offset = 0;
     beginning _begins;
-    std::uint32_t _interval_bytes = 4096;
+    std::uint64_t _interval_bytes = 4096;
+    std::size_t _most = unbounded;
     std::vector<offset_entry> _offsets;
     std::vector<time_entry> _times;
     std::uint64_t _since_entry = 0;

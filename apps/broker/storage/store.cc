@@ -279,7 +279,7 @@ std::size_t store::opening() const noexcept {
 
 future<std::unique_ptr<log>> store::open_log(const topic_partition& which) {
     return log::open(_directory + "/" + directory_name(which), _options.log, _recent, &_ahead,
-                     &_mark_syncs, &_closing, &_places, &_read_files);
+                     &_mark_syncs, &_closing, &_places, &_read_files, &_indexes);
 }
 
 log* store::find(const topic_partition& which) noexcept {

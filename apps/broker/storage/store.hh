@@ -21,6 +21,9 @@ struct store_options {
     std::size_t recent_bytes = std::size_t{16} << 20;
     /// Memory for what is read from the device before a consumer asks for it, likewise.
     std::size_t read_ahead_bytes = std::size_t{16} << 20;
+    /// Memory for the indexes of sealed segments, likewise: read when somebody needs them, they go
+    /// when that is used up. One may be larger.
+    std::size_t index_bytes = std::size_t{16} << 20;
     /// Logs that a start recovers at the same time. Each needs memory for a largest commit.
     std::size_t recoveries_at_once = 8;
     /// Logs that a stop closes at the same time.
@@ -84,6 +87,8 @@ class store {
     const store_options& options() const noexcept { return _options; }
     /// Bytes that are held for consumers who have not asked for them yet.
     std::size_t read_ahead_bytes() const noexcept { return _ahead.used_bytes(); }
+    /// Of the indexes of sealed segments that are in memory.
+    std::size_t index_bytes() const noexcept { return _indexes.used(); }
 
     /// Appends that wait for a place of open_logs_max fail from here on, with errc::aborted: for
     /// who waits for all appends before close().
@@ -100,6 +105,7 @@ class store {
           _mark_syncs(options.mark_syncs_at_once),
           _places(options.open_logs_max),
           _read_files(options.read_files_max),
+          _indexes(options.index_bytes),
           _keeper(options.reopen) {}
     future<std::unique_ptr<log>> open_log(const topic_partition& which);
     future<> open_in_turn(gate::holder inside);
@@ -123,6 +129,7 @@ class store {
     semaphore _mark_syncs;
     open_places _places;
     read_files _read_files;
+    index_memory _indexes;
     log_keeper _keeper;
     std::set<topic_partition> _in_line;   // to be opened
     std::deque<topic_partition> _wanted;  // of these, those that somebody asked for

@@ -99,6 +99,43 @@ TEST_SUITE("broker/storage/segment_index") {
         }
     }
 
+    TEST_CASE("however many batches come, there are at most twice as many entries as it may have") {
+        const auto batches = some_batches(0, 3);
+        segment_index index(0, 100, 10);
+        for (const placed_batch& each : batches) {
+            index.add(each.view(), each.position);
+            CHECK(index.entries() <= 20);
+        }
+        CHECK(index.entries() >= 10);
+        check_lookups(index, batches);
+        CHECK(index.place_before(batches.back().view().last_offset()).position > 0);
+        index.finish();
+        segment_index stored(0, 100, 10);
+        REQUIRE(stored.decode(index.encode_offsets(), index.encode_times()));
+        check_lookups(stored, batches);
+        CHECK(stored.max_timestamp() == index.max_timestamp());
+        CHECK(stored.last()->position == batches.back().position);
+    }
+
+    TEST_CASE("of the last entries alone the end is known, and look-ups lead to the start") {
+        const auto batches = some_batches(5000, 4);
+        segment_index index(5000, 700);
+        for (const placed_batch& each : batches) {
+            index.add(each.view(), each.position);
+        }
+        index.finish();
+        const auto offsets = index.encode_offsets();
+        const auto times = index.encode_times();
+        segment_index end(5000, 700);
+        REQUIRE(end.decode_last(std::span(offsets).last(segment_index::offset_entry_bytes),
+                                std::span(times).last(segment_index::time_entry_bytes)));
+        CHECK(end.bytes() == 0);
+        CHECK(end.last()->position == index.last()->position);
+        CHECK(end.last()->last_offset == index.last()->last_offset);
+        CHECK(end.max_timestamp() == index.max_timestamp());
+        check_lookups(end, batches);
+    }
+
     TEST_CASE("an entry is made where more than the interval lies before") {
         const auto batches = some_batches(0, 9);
         segment_index index(0, 4096);
