@@ -172,6 +172,23 @@ class http_parser::reader final : public http::basic_parser<true> {
     bool _keep_alive = false;
 };
 
+namespace {
+
+/// Whether a request line names a version of HTTP that is written otherwise.
+bool is_of_another_version(std::string_view header) noexcept {
+    constexpr std::string_view form = " HTTP/1.1";
+    const std::string_view line = header.substr(0, header.find("\r\n"));
+    if (line.size() < form.size()) {
+        return false;
+    }
+    const std::string_view version = line.substr(line.size() - form.size());
+    const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+    return version.starts_with(" HTTP/") && is_digit(version[6]) && version[6] != '1' &&
+           version[7] == '.' && is_digit(version[8]);
+}
+
+}  // namespace
+
 unsigned http_parser::reader::judge() const noexcept {
     // An encoding that does not say where the body ends, or a second host, lets two servers see
     // different requests.
@@ -284,7 +301,7 @@ http_parser::result http_parser::take_header(std::string_view bytes) {
     _state->header_bytes = header.size();
     const result taken = put(header);
     if (taken.made == progress::bad) {
-        return taken;
+        return is_of_another_version(header) ? result{progress::bad, 0, 505} : taken;
     }
     if (!_state->parser->is_header_done()) {
         return {progress::bad, 0, 400};

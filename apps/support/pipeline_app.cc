@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <support/pipeline_app.hh>
 
+#include <deque>
 #include <exception>
 #include <new>
 
@@ -24,6 +25,25 @@ namespace {
 constexpr std::uint64_t shards_max = 1024;
 constexpr std::uint64_t capacity_max = 1 << 20;
 constexpr std::uint64_t record_elements_max = 10'000;
+
+// CLI11 takes "[a,b]" for a list of two: a name that looks so is marked until it has read it.
+constexpr char name_mark = '\1';
+
+bool may_pass_for_list(std::string_view argument) noexcept {
+    return argument.starts_with(name_mark) ||
+           (argument.starts_with('[') && argument.ends_with(']'));
+}
+
+void take_as_names(CLI::Option& option) {
+    option.transform(CLI::Validator(
+        [](std::string& name) {
+            if (name.starts_with(name_mark)) {
+                name.erase(0, 1);
+            }
+            return std::string();
+        },
+        ""));
+}
 
 /// Whether what was asked for has begun. If there was no memory for it one asks again, since a
 /// deployment has to be joined in any case; whatever else it failed with stays so.
@@ -68,16 +88,27 @@ void add_options(CLI::App& to, pipeline_options& options, std::string title) {
         "--pack", [&options] { options.deploy.where.how = pipeline::placement::policy::pack; },
         "All stages on one core, where neighbours become one; copies of a shard are spread");
     options.watch.recording.title = std::move(title);
-    to.add_option("--record", options.watch.record,
-                  "SVG file to write, which plays the run in a browser");
+    take_as_names(*to.add_option("--record", options.watch.record,
+                                 "SVG file to write, which plays the run in a browser"));
     between(*to.add_option("--record-elements", options.watch.recording.elements,
                            "Show the newest so many elements of each ring in it; default: none"),
             0, record_elements_max);
 }
 
+void add_files(CLI::App& to, std::vector<std::string>& paths, std::string description) {
+    take_as_names(*to.add_option("FILE", paths, std::move(description)));
+}
+
 std::optional<int> parse(CLI::App& app, int argc, char** argv) {
+    std::deque<std::string> marked;
+    std::vector<const char*> arguments(argv, argv + argc);
+    for (const char*& each : arguments) {
+        if (may_pass_for_list(each)) {
+            each = marked.emplace_back(name_mark + std::string(each)).c_str();
+        }
+    }
     try {
-        app.parse(argc, argv);
+        app.parse(argc, arguments.data());
     } catch (const CLI::ParseError& wrong) {
         return app.exit(wrong) == 0 ? 0 : 1;
     }

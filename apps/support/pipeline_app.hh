@@ -2,6 +2,8 @@
 #pragma once
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include <weir/core/abort.hh>
 #include <weir/core/coroutine.hh>
@@ -26,6 +28,9 @@ struct pipeline_options {
 /// Adds the options of the machine, of the deployment and of its recorder.
 /// title    of a recording
 void add_options(CLI::App& to, pipeline_options& options, std::string title);
+
+/// Adds what follows the options: names of files, whatever letters they have.
+void add_files(CLI::App& to, std::vector<std::string>& paths, std::string description);
 
 /// Reads a command line.
 /// returns  the exit status if there is nothing to do: 0 after --help, 1 after what is wrong

@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <support/numbers.hh>
 #include <support/pipeline_app.hh>
+#include <support/quoted.hh>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <wordcount/count.hh>
@@ -120,7 +121,8 @@ struct report {
 
     void add(const counts& of, const std::string& name) {
         text += fmt::format("{:>{}} {:>{}} {:>{}}{}{}\n", of.lines, width, of.words, width,
-                            of.characters, width, name.empty() ? "" : " ", name);
+                            of.characters, width, name.empty() ? "" : " ",
+                            name.find('\n') == std::string::npos ? name : apps::quoted(name));
     }
 };
 
@@ -137,7 +139,8 @@ future<bool> count(apps::runs& all, report& into, const std::string& path, const
             co_return false;
         }
     } catch (const error& failure) {
-        fmt::print(stderr, "weir-wordcount: {}: {}\n", path, failure.code().message());
+        fmt::print(stderr, "weir-wordcount: {}: {}\n", apps::quoted(path),
+                   failure.code().message());
         into.good = false;
         if (failure.is(errc::aborted)) {
             co_return false;
@@ -178,7 +181,7 @@ int run(int argc, char** argv) {
     chosen.deploy.capacity = 32;  // of blocks, which are large
     CLI::App app(about, "weir-wordcount");
     app.footer(examples);
-    app.add_option("FILE", chosen.paths, "What to count; default, and -: the standard input");
+    apps::add_files(app, chosen.paths, "What to count; default, and -: the standard input");
     CLI::Option* const block =
         app.add_option("--block-kib", chosen.block_kib, "KiB read at once; a multiple of 4")
             ->capture_default_str();

@@ -147,6 +147,21 @@ def test_files():
             both(names)
 
 
+def test_names():
+    """names that are odd are told as wc tells them, in a line of counts and in an error"""
+    names = ["a b", "it's", "it's \"so\"", "new\nline", "\nline", "line\n\n", "a'b\n\nc", "tab\tq",
+             "#x", "x#", "~", "a~", "{", "{}", "a=b", "back\\slash", "@+,.]_%", "c:d", "$HOME", "*",
+             "?", "[a]", "[a,b]", "[", "\x01[a]", "grün", "\x01\x7f", b"\xff\xc3", "\u0085", "!",
+             "a;b&c|d<e>f", "`x`", "a^b", "(x)", "''", "it's: #1", "#it's", "it's {", "~'"]
+    with tempfile.TemporaryDirectory() as directory:
+        for name in names:
+            path = os.path.join(os.fsencode(directory), os.fsencode(name))
+            pathlib.Path(os.fsdecode(path)).write_bytes(b"one two\n")
+            both([name], cwd=directory)
+            os.unlink(path)
+            both([name], cwd=directory)
+
+
 def test_pipes_by_path():
     """a pipe that is opened by its path is read in order, whole"""
     numbers = b"".join(b"%d\n" % number for number in range(200_000))

@@ -93,7 +93,8 @@ TEST_SUITE("net/http_parser") {
     TEST_CASE("what is not HTTP, or could be read in two ways, is bad") {
         for (const std::string_view bad : {
                  std::string_view("\r\n\r\n\r\n"), std::string_view("GET\r\n\r\n"),
-                 std::string_view("GET / HTTP/2.0\r\nHost: x\r\n\r\n"),
+                 std::string_view("GET / HTTP/2\r\nHost: x\r\n\r\n"),
+                 std::string_view("GET / HTTP/1.x\r\nHost: x\r\n\r\n"),
                  std::string_view("GET / HTTP/1.1\r\n\r\n"),  // no Host
                  std::string_view("GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n"),
                  std::string_view("GET / HTTP/1.1\r\nHost x\r\n\r\n"),
@@ -115,6 +116,16 @@ TEST_SUITE("net/http_parser") {
             CAPTURE(bad);
             CHECK(one(bad) == "bad 400");
             CHECK(parse_all(bad, 1).back() == "bad 400");
+        }
+    }
+
+    TEST_CASE("a request of another version of HTTP is told so") {
+        for (const std::string_view other : {std::string_view("GET / HTTP/2.0\r\nHost: x\r\n\r\n"),
+                                             std::string_view("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+                                             std::string_view("GET / HTTP/0.9\r\n\r\n")}) {
+            CAPTURE(other);
+            CHECK(one(other) == "bad 505");
+            CHECK(parse_all(other, 1).back() == "bad 505");
         }
     }
 
