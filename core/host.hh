@@ -28,6 +28,8 @@ struct host_options {
     shard_options shard{};
     mesh_options mesh{};
     log_options logging{};
+    /// What the process may take, for budgets that nobody has chosen; 0: not known.
+    std::uint64_t memory_bytes = 0;
     /// Where log lines go; borrowed. Null: to stderr.
     weir::log_sink* log = nullptr;
     /// Hears the steps that work passes; see probe.hh. Null: nobody.

@@ -333,6 +333,9 @@ void fit_to_memory(run_options& options, std::uint64_t memory_bytes, unsigned sh
     constexpr std::uint64_t pool_sizes = block_pool::largest_block / block_pool::granule;
     constexpr std::uint64_t touched_bytes = std::uint64_t{16} << 10;
     const std::uint64_t share = memory_bytes / shards;
+    if (options.host.memory_bytes == 0) {
+        options.host.memory_bytes = memory_bytes;
+    }
     shard_options& shard = options.host.shard;
     lower(shard.pool_cache_bytes, shard_options{}.pool_cache_bytes, share / 32 / pool_sizes, 4096);
     lower(shard.fibers, shard_options{}.fibers, share / 4 / touched_bytes, 64);

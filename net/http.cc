@@ -39,6 +39,17 @@ message_budget_options budget_of(const http_options& options) {
             .whole_bytes = options.requests_bytes / 4};
 }
 
+/// With a budget, where nobody chose one, that fits the host's memory.
+http_options fitted(http_options options) {
+    constexpr std::uint64_t least = 256 * 1024;
+    const host_options& host = this_host().options();
+    if (options.requests_bytes == http_options{}.requests_bytes && host.memory_bytes > 0) {
+        options.requests_bytes = std::clamp<std::uint64_t>(host.memory_bytes / host.shards / 8,
+                                                           least, options.requests_bytes);
+    }
+    return options;
+}
+
 void check_option(std::string_view name, std::size_t value, std::size_t least, std::size_t most) {
     if (value < least || value > most) {
         throw error("set up",
@@ -279,7 +290,7 @@ future<> http_server::session::run() {
 }
 
 http_server::http_server(http_options options)
-    : _options(std::move(options)),
+    : _options(fitted(std::move(options))),
       _budget(budget_of(_options)),
       _log(this_host().log_sink(), "http", this_host().options().logging) {
     _options.check();

@@ -50,7 +50,8 @@ struct http_options {
     std::size_t body_bytes_max = 1024 * 1024;  ///< above: 413
     /// Of requests that come bit by bit, a shard, until they are answered, beside one of the
     /// largest; then clients wait, and their time does not run. Their first 4 KiB each are free,
-    /// and what came in one piece.
+    /// and what came in one piece. Where that is left as it is and the host knows its memory: at
+    /// most an eighth of the shard's part.
     std::size_t requests_bytes = 64 * 1024 * 1024;
     std::size_t responses_ahead_bytes = 64 * 1024;         ///< of pipelined requests, then sent
     duration request_time_max = std::chrono::seconds(10);  ///< from its first byte on; then 408

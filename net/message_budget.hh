@@ -83,6 +83,7 @@ class message_budget {
     /// cost     nothing allocated
     future<> charge(message_charge& held, std::size_t bytes, std::size_t message, bool whole);
 
+    std::size_t bytes() const noexcept { return _options.bytes; }
     std::size_t bytes_used() const noexcept { return _general.used + _whole.used + _finish.used; }
     /// Bytes of the largest message that it takes.
     std::size_t largest() const noexcept { return _finish.limit; }

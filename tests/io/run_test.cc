@@ -103,6 +103,7 @@ TEST_SUITE("io/run") {
                 fit_to_memory(fitted, memory, shards);
                 const shard_options& each = fitted.host.shard;
                 CHECK(std::has_single_bit(fitted.uring.receive_buffers));
+                CHECK(fitted.host.memory_bytes == memory);
                 const std::uint64_t kept =
                     each.pool_cache_bytes * 32 + each.fiber_stacks_kept * each.fiber_stack_bytes +
                     fitted.uring.receive_buffers * fitted.uring.receive_buffer_bytes;

@@ -9,6 +9,7 @@
 #include <weir/core/sleep.hh>
 #include <weir/core/when.hh>
 #include <weir/io/sim/memory.hh>
+#include <weir/io/sim/world.hh>
 #include <weir/net/http.hh>
 
 // What requests that come bit by bit hold, and what they are charged for.
@@ -228,6 +229,21 @@ TEST_SUITE("net/http") {
             CHECK(tested.budget().bytes_used() == 0);
             co_await slow.close();
         });
+    }
+
+    TEST_CASE("a budget that nobody chose fits the host's memory, and one that was chosen stays") {
+        constexpr std::size_t mib = std::size_t{1} << 20;
+        io::sim::world world(1);
+        auto& own = world.add_host(host_options{.name = "small", .memory_bytes = 64 * mib});
+        own.start([](host&) -> future<> {
+            const http_server small{http_options{}};
+            CHECK(small.budget().bytes() - small.budget().largest() == 8 * mib);
+            const http_server chosen{http_options{.requests_bytes = 20 * mib}};
+            CHECK(chosen.budget().bytes() - chosen.budget().largest() == 20 * mib);
+            co_return;
+        });
+        REQUIRE(world.run_until([&] { return own.exited(); }, 60s));
+        CHECK(own.failure() == "");
     }
 
     TEST_CASE("options of a server that can't work are refused, with the one that is wrong") {
