@@ -73,9 +73,14 @@ struct timestamp_position {
     std::int64_t timestamp;
 };
 
-/// The segments' files that are kept open for reading, and the indexes of sealed ones.
+/// The segments' files that are kept open for reading.
 using read_files = recently_used<io::file>;
-using index_memory = recently_used<const segment_index>;
+/// The indexes of sealed segments. A file of one may be larger than what is kept of it: few are
+/// read at the same time.
+struct index_memory : recently_used<const segment_index> {
+    using recently_used::recently_used;
+    semaphore loads{2};
+};
 
 /// The log of one partition: batches in segments, each acknowledged once it is on the device. One
 /// commit is in flight, written from a frozen copy; what arrives meanwhile joins the next.
@@ -317,7 +322,6 @@ class log {
     read_files& _read_files;
     index_memory _own_indexes{std::size_t{1} << 20};
     index_memory& _indexes;
-    semaphore _loads{1};  // of indexes
 
     std::unique_ptr<log_mark> _mark;  // open while _active may be written
     semaphore* const _mark_syncs;

@@ -204,7 +204,7 @@ future<std::shared_ptr<const segment_index>> log::index_of(std::int64_t base_off
         co_return kept;
     }
     const std::shared_ptr<abort_source> give_up = _end_of_walks;
-    const semaphore_units turn = co_await _loads.acquire(1, *give_up);
+    const semaphore_units turn = co_await _indexes.loads.acquire(1, *give_up);
     if (auto kept = _indexes.find(this, base_offset)) {
         co_return kept;
     }
