@@ -23,6 +23,7 @@ import peers  # noqa: E402
 DRIVER = peers.BUILD / "tests" / "bench" / "bench_broker_driver"
 PATIENCE_S = 90
 SIZES = (100, 1000)
+CODECS = ("lz4", "zstd")  # of records of 1,000 bytes
 RATES = (1000, 5000)
 WARM_BYTES = 50_000_000
 WARM_ACK_S = 1
@@ -103,9 +104,9 @@ class Broker:
         text = pathlib.Path(f"/proc/{self.pid}/status").read_text("ascii")
         return int(re.search(r"VmRSS:\s+(\d+) kB", text)[1]) * 1024
 
-    def drive(self, verb, topic, *numbers):
+    def drive(self, verb, topic, *words):
         """Runs the driver; returns what it measured, and the broker's CPU seconds meanwhile."""
-        command = [DRIVER, verb, f"127.0.0.1:{self.port}", topic, *numbers]
+        command = [DRIVER, verb, f"127.0.0.1:{self.port}", topic, *words]
         command = [str(word) for word in command]
         if self._client_cpus:
             command = peers.pinned(self._client_cpus, command)
@@ -130,13 +131,14 @@ class Rows:
             self._rows[name] = self._report.add(name, unit, better, self._peer_name)
         getattr(self._rows[name], side).append(value)
 
-    def stream(self, side, broker, size):
-        """Produces, then consumes what was produced."""
+    def stream(self, side, broker, size, codec=None):
+        """Produces, then consumes what was produced. Figures are of records before compression."""
         records = self._options.megabytes * 1_000_000 // size
-        topic = f"bench{size}"
+        topic = f"bench{size}{codec or ''}"
         for verb in ("produce", "consume"):
-            told, cpu_s = broker.drive(verb, topic, records, size)
-            case = f"{verb}.{size}"
+            more = [codec] if codec and verb == "produce" else []
+            told, cpu_s = broker.drive(verb, topic, records, size, *more)
+            case = f"{verb}.{size}.{codec}" if codec else f"{verb}.{size}"
             self.put(side, f"{case}.rate", "per_s", "higher", records / told["seconds"])
             self.put(side, f"{case}.throughput", "MB_per_s", "higher",
                      self._options.megabytes / told["seconds"])
@@ -185,6 +187,9 @@ class Rows:
             for size in SIZES:
                 if wanted(f"broker.produce.{size}") or wanted(f"broker.consume.{size}"):
                     self.stream(side, broker, size)
+            for codec in CODECS:
+                if any(wanted(f"broker.{verb}.1000.{codec}") for verb in ("produce", "consume")):
+                    self.stream(side, broker, 1000, codec)
             for rate in RATES:
                 if wanted(f"broker.ack.{rate}"):
                     self.latency(side, broker, rate)

@@ -22,7 +22,7 @@ namespace {
 using weir::bench::now_ns;
 
 constexpr const char* usage =
-    "usage: bench_broker_driver produce BROKER TOPIC RECORDS BYTES\n"
+    "usage: bench_broker_driver produce BROKER TOPIC RECORDS BYTES [CODEC]\n"
     "       bench_broker_driver consume BROKER TOPIC RECORDS BYTES\n"
     "       bench_broker_driver latency BROKER TOPIC RATE BYTES SECONDS SECONDS_DROPPED\n"
     "All of one partition, 0; produce and latency ask for acks=all.\n";
@@ -159,13 +159,20 @@ class producer {
 };
 
 void produce(const std::string& broker, const std::string& topic, std::int64_t records,
-             std::size_t bytes) {
-    producer to(broker, topic, {});
+             std::size_t bytes, const std::string& codec) {
+    producer to(broker, topic,
+                codec.empty() ? configuration{} : configuration{{"compression.codec", codec}});
     std::string value(bytes, 'x');
+    // Not all alike: nothing on the way may profit from a value that it has just seen. Where it is
+    // compressed a quarter of it is new each time, so that it becomes a few times smaller.
+    const std::size_t words = codec.empty() ? 1 : std::max<std::size_t>(bytes / 64, 1);
     const std::int64_t began = now_ns();
     for (std::int64_t i = 0; i < records; ++i) {
-        // Not all alike: nothing on the way may profit from a value that it has just seen.
-        value.replace(0, 16, fmt::format("{:016x}", i * 0x9e3779b97f4a7c15));
+        for (std::size_t word = 0; word < words; ++word) {
+            const auto number =
+                (static_cast<std::uint64_t>(i) * words + word + 1) * 0x9e3779b97f4a7c15;
+            value.replace(word * 16, 16, fmt::format("{:016x}", number));
+        }
         to.send(value);
         if (i % 1024 == 0) {
             to.poll(0);
@@ -284,9 +291,13 @@ void latency(const std::string& broker, const std::string& topic, std::int64_t r
 
 int run(const std::vector<std::string>& words) {
     const std::string verb = words.empty() ? "" : words[0];
-    if ((verb == "produce" || verb == "consume") && words.size() == 5) {
-        (verb == "produce" ? produce : consume)(words[1], words[2], std::stoll(words[3]),
-                                                std::stoul(words[4]));
+    if (verb == "produce" && (words.size() == 5 || words.size() == 6)) {
+        produce(words[1], words[2], std::stoll(words[3]), std::stoul(words[4]),
+                words.size() == 6 ? words[5] : "");
+        return 0;
+    }
+    if (verb == "consume" && words.size() == 5) {
+        consume(words[1], words[2], std::stoll(words[3]), std::stoul(words[4]));
         return 0;
     }
     if (verb == "latency" && words.size() == 7) {
