@@ -139,13 +139,15 @@ future<bool> count(apps::runs& all, report& into, const std::string& path, const
             co_return false;
         }
     } catch (const error& failure) {
-        fmt::print(stderr, "weir-wordcount: {}: {}\n", apps::quoted(path),
-                   failure.code().message());
+        // A recording that can't be written is no fault of what was counted.
+        const bool recorded = failure.subject() == chosen.watch.record;
+        fmt::print(stderr, "weir-wordcount: {}: {}\n",
+                   apps::quoted(recorded ? failure.subject() : path), failure.code().message());
         into.good = false;
         if (failure.is(errc::aborted)) {
             co_return false;
         }
-        if (failure.operation() == "open") {
+        if (failure.operation() == "open" && !recorded) {
             co_return true;
         }
     }

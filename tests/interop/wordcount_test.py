@@ -310,6 +310,12 @@ def test_record():
         names = {each.text for each in ElementTree.parse(path).iter() if each.text}
         for stage in ("file", "lines", "words", "characters"):
             assert any(stage in name for name in names), f"no {stage} in {path.name}"
+        nowhere = f"{directory}/none/run.svg"
+        done = subprocess.run([program("wordcount"), "--record", nowhere, __file__], check=False,
+                              capture_output=True)
+        assert done.returncode == 1 and done.stdout == wc(__file__), done
+        said = f"weir-wordcount: {nowhere}: No such file or directory\n"
+        assert done.stderr.decode() == said, done.stderr
 
 
 if __name__ == "__main__":
