@@ -25,6 +25,9 @@ struct unit {
 template <typename A, typename B>
 using either = std::variant<A, B>;
 
+/// Of an element that is no pair or either, as it lies in a ring.
+inline constexpr std::size_t element_bytes_max = std::size_t{256} << 10;
+
 /// The memory that one column needs.
 struct column_type {
     std::size_t size;
@@ -40,6 +43,8 @@ struct shape {
                   "an element is a plain value: no reference, not const, not void (use unit)");
     static_assert(std::is_nothrow_move_constructible_v<T>,
                   "an element must move without failing: wrap it in a unique_ptr");
+    static_assert(sizeof(T) <= element_bytes_max,  // NOLINT(bugprone-sizeof-expression): likewise
+                  "an element lies on the stack, more than once: wrap a large one in a unique_ptr");
     static constexpr bool leaf = true;
     static constexpr bool trivial = std::is_trivially_destructible_v<T>;
     static constexpr std::size_t columns = 1;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pipelines that would break the law. Each line that is marked must not compile, with a message
 // that holds the words behind the mark; wrong_programs_test.py sees to it.
+#include <array>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -46,6 +47,7 @@ using text = std::string;
 using seeing = std::string_view;
 using list = std::vector<seeing>;
 using owner = std::unique_ptr<int>;
+using large = std::array<char, 300 << 10>;
 using two = std::pair<text, text>;
 const auto count = [](text& all, const two& p) { return (all += p.first).size(); };
 
@@ -98,6 +100,7 @@ void programs() {
     wrong<two>(filter([](const two& p) { return p.first.empty(); }));  // wrong: pairs: the function
     wrong<owner>(filter([](const owner& o) { return *o > 0; }));        // wrong: copies: a filter
     wrong<owner>(window(2));                                           // wrong: copies: a window
+    wrong<large>(map([](const large& l) { return l[0]; }));  // wrong: an element lies on the stack
 }
 // clang-format on
 
