@@ -71,6 +71,7 @@ struct placed_program {
 
 placed_program place_of_program() noexcept {
     placed_program placed;
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel tells it as a number
     const auto* const headers = reinterpret_cast<const Elf64_Phdr*>(::getauxval(AT_PHDR));
     const auto count = ::getauxval(AT_PHNUM);
     for (unsigned long i = 0; i < count; ++i) {

@@ -11,7 +11,7 @@ bool mesh_port::try_post(std::unique_ptr<foreign_work>& work) noexcept {
     if (!add_foreign(*work, _options.foreign_calls)) {
         return false;
     }
-    (void)work.release();
+    [[maybe_unused]] const auto* const theirs = work.release();
     return true;
 }
 

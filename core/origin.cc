@@ -12,6 +12,7 @@ std::string origin::text() const {
     }
     const std::uintptr_t address = reinterpret_cast<std::uintptr_t>(&detail::__ehdr_start) + offset;
     if ((_offset & is_code) != 0) {
+        // NOLINTNEXTLINE(performance-no-int-to-ptr): an offset is what there is room for
         return demangled(symbol_of(reinterpret_cast<const void*>(address)).name.data());
     }
     const auto where = std::bit_cast<std::source_location>(address);

@@ -10,6 +10,7 @@ namespace weir {
 
 namespace detail {
 // Made by the linker: where this program lies.
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the linker's name
 extern "C" [[gnu::visibility("hidden")]] const char __ehdr_start;
 }  // namespace detail
 

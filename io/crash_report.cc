@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
 #include <weir/core/backtrace.hh>
@@ -169,7 +168,7 @@ void describe_task(const task* which, std::span<char> text) noexcept {
         std::snprintf(text.data(), text.size(), "%s", said);
     };
     const void* table = nullptr;
-    if (which == nullptr || !read_own_memory(which, &table, sizeof table)) {
+    if (which == nullptr || !read_own_memory(which, static_cast<void*>(&table), sizeof table)) {
         put(which == nullptr ? "none" : "gone");
         return;
     }
@@ -177,7 +176,8 @@ void describe_task(const task* which, std::span<char> text) noexcept {
     if (std::strstr(found.name.data(), "coroutine_promise") != nullptr) {
         const void* function = nullptr;
         const char* const frame = reinterpret_cast<const char*>(which) - 2 * sizeof(void*);
-        if (read_own_memory(frame, &function, sizeof function) && is_code(function)) {
+        if (read_own_memory(frame, static_cast<void*>(&function), sizeof function) &&
+            is_code(function)) {
             found = symbol_of(function);
         }
     }

@@ -214,7 +214,7 @@ future<std::size_t> file::read_large(use of, std::uint64_t offset, std::span<std
         return futurize([&] { return read_piece_by_piece(of, at, next, give_up); });
     };
     std::size_t done = 0;
-    for (future<std::size_t> first = begin_next(), second;; first = std::move(second)) {
+    for (future<std::size_t> first = begin_next(), second;; first = std::exchange(second, {})) {
         const std::size_t wanted = begun - done;
         const bool more = begun < into.size();
         if (more) {

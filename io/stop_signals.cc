@@ -2,7 +2,6 @@
 #include <weir/io/stop_signals.hh>
 
 #include <cerrno>
-#include <cstdint>
 #include <utility>
 
 #include <poll.h>

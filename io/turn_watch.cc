@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -141,6 +140,11 @@ bool follows_a_call(const void* code) noexcept {
 #endif
 }
 
+const void* word_at(std::uintptr_t stack, std::size_t word) noexcept {
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): a register told it
+    return reinterpret_cast<const void*>(stack + word * sizeof(void*));
+}
+
 /// The calls of a thread that waits: all that looks like a place of return on its stack. It may
 /// name some that have returned.
 backtrace calls_on_stack(std::uintptr_t stack) {
@@ -149,8 +153,9 @@ backtrace calls_on_stack(std::uintptr_t stack) {
     std::vector<void*> read(words);
     std::size_t there = 0;
     // The end of the stack may come before the end of what we ask for.
-    while (there < words && read_own_memory(reinterpret_cast<const void*>(stack + there * 8),
-                                            read.data() + there, page_words * 8)) {
+    while (there < words &&
+           read_own_memory(word_at(stack, there), static_cast<void*>(read.data() + there),
+                           page_words * 8)) {
         there += page_words;
     }
     std::vector<void*> found;

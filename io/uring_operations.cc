@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include <weir/core/assert.hh>
-#include <weir/core/error.hh>
 #include <weir/io/uring_backend.hh>
 #include <weir/io/uring_call.hh>
 #include <weir/io/uring_constants.hh>

@@ -12,6 +12,7 @@
 
 struct io_uring;
 struct io_uring_sqe;
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the kernel's name
 struct __kernel_timespec;
 
 namespace weir::io {

@@ -5,7 +5,6 @@
 #include <new>
 #include <utility>
 
-#include <weir/core/assert.hh>
 #include <weir/core/error.hh>
 #include <weir/core/shard.hh>
 #include <weir/io/submit.hh>

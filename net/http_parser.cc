@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <weir/net/http_parser.hh>
 
-#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -7,9 +7,9 @@
 
 #include <fmt/format.h>
 
+#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/error.hh>
-#include <weir/core/when.hh>
 
 namespace weir::pipeline {
 

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <utility>
 
+#include <weir/core/await_all.hh>
 #include <weir/core/call.hh>
 #include <weir/core/host.hh>
 #include <weir/core/mesh.hh>
-#include <weir/core/when.hh>
 #include <weir/pipeline/stage_series.hh>
 
 namespace weir::pipeline {

@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include <weir/core/abort.hh>
+#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
-#include <weir/core/when.hh>
 #include <weir/io/descriptor.hh>
 
 namespace weir::pipeline {

@@ -113,6 +113,9 @@ void add_traffic_limits(CLI::Option_group& limits, broker_options& broker, texts
                     "Requests under way of one connection")
         ->capture_default_str()
         ->check(CLI::PositiveNumber);
+}
+
+void add_answer_limits(CLI::Option_group& limits, broker_options& broker, texts& text) {
     limits
         .add_option("--answer-bytes", broker.answer_bytes,
                     "Bytes of fetched records on their way to clients, a shard")
@@ -246,6 +249,7 @@ void add_storage_limits(CLI::Option_group& limits, broker_options& broker, texts
 void add_limits(CLI::App& app, command_line& line, texts& text) {
     CLI::Option_group& limits = *app.add_option_group("Limits");
     add_traffic_limits(limits, line.broker, text);
+    add_answer_limits(limits, line.broker, text);
     add_storage_limits(limits, line.broker, text);
     limits
         .add_option("--stop-grace", text.stop_grace_seconds,

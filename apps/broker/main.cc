@@ -33,9 +33,11 @@ void keep_heap_small() {
         return;
     }
     const auto shards = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 64U));
+    // NOLINTBEGIN(concurrency-mt-unsafe): there are no other threads yet
     mallopt(M_MMAP_THRESHOLD, large_block_bytes);
     mallopt(M_TRIM_THRESHOLD, large_block_bytes);
     mallopt(M_ARENA_MAX, addresses_are_scarce() ? 1 : shards + 2);
+    // NOLINTEND(concurrency-mt-unsafe)
 }
 
 void tell(const weir::broker::broker_options& options,

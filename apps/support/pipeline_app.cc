@@ -9,11 +9,11 @@
 #include <support/numbers.hh>
 
 #include <weir/core/abort.hh>
+#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/error.hh>
 #include <weir/core/host.hh>
 #include <weir/core/sleep.hh>
-#include <weir/core/when.hh>
 
 namespace apps {
 

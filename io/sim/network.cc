@@ -405,6 +405,7 @@ void network::forget(const socket_ref& gone) {
 }
 
 void network::host_down(machine& gone, bool power_cut) {
+    // NOLINTNEXTLINE(performance-unnecessary-copy-initialization): what closes leaves the original
     const std::map<std::uint64_t, socket_ref> sockets = gone.sockets();
     for (const auto& [id, left] : sockets) {
         left->acceptors.clear();

@@ -10,6 +10,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 import broker as support  # noqa: E402
+import ports  # noqa: E402
 import script  # noqa: E402
 from kafka.protocol.metadata import MetadataRequest  # noqa: E402
 from kafka.protocol.produce import ProduceRequest  # noqa: E402
@@ -93,9 +94,10 @@ def test_clients_go_on():
     """kcat's producer and consumer live through kill -9: nothing is lost, nothing read twice"""
     support.need("kcat")
     count = 20_000
-    with support.Broker("--shards", "2") as broker, tempfile.TemporaryFile() as read:
-        # The same port each time: that is where they come back to.
-        port = ["--port", broker.port]
+    # The same port each time: that is where they come back to. One of those that who connects is
+    # given would be taken now and then while the broker is down, by a client that finds itself.
+    port = ["--port", ports.free_port()]
+    with support.Broker("--shards", "2", *port) as broker, tempfile.TemporaryFile() as read:
         quick = ["-q", "-E", "-X", "reconnect.backoff.max.ms=200", "-X", "retry.backoff.ms=50"]
         at = ["kcat", "-b", broker.address, *quick, "-t", "t"]
         broker.kcat("-P", "-t", "t", "-p", "0", stdin=b"0\n")

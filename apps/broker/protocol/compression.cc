@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/protocol/compression.hh>
 
-#include <algorithm>
 #include <array>
 #include <cstring>
 #include <new>
@@ -13,8 +12,6 @@
 #include <zlib.h>
 #include <zstd.h>
 #include <zstd_errors.h>
-
-#include <weir/core/assert.hh>
 
 namespace weir::broker::protocol {
 

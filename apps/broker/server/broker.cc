@@ -280,6 +280,63 @@ const log_metrics& broker::sum_of_logs() const {
     return _log_sum;
 }
 
+namespace {
+
+struct log_gauge {
+    const char* name;
+    const char* help;
+    std::uint64_t log_metrics::* field;
+};
+
+constexpr log_gauge of_logs[] = {
+    {"weir_broker_log_rests", "Idle logs that were sealed and closed.", &log_metrics::rests},
+    {"weir_broker_mark_syncs", "Times that the device was told what is acknowledged.",
+     &log_metrics::mark_syncs},
+    {"weir_broker_damaged_marks", "Marks of which what is acknowledged could not be told for sure.",
+     &log_metrics::damaged_marks},
+    {"weir_broker_unsynced_mark_bytes", "Bytes acknowledged since it was told.",
+     &log_metrics::unsynced_mark_bytes},
+    {"weir_broker_append_bytes", "Bytes appended.", &log_metrics::append_bytes},
+    {"weir_broker_appends", "Batches appended.", &log_metrics::appends},
+    {"weir_broker_commits", "Writes of data to the device.", &log_metrics::commits},
+    {"weir_broker_commit_bytes", "Bytes of these writes.", &log_metrics::commit_bytes},
+    {"weir_broker_tail_copies", "Copies of tail pages: see --tail-copy.",
+     &log_metrics::tail_copies},
+    {"weir_broker_restored_tails", "Tail pages that a start wrote again from their copy.",
+     &log_metrics::restored_tails},
+    {"weir_broker_waiting_bytes", "Bytes appended and not yet durable.",
+     &log_metrics::waiting_bytes},
+    {"weir_broker_appends_refused", "Appends beyond the limit of waiting bytes.",
+     &log_metrics::appends_refused},
+    {"weir_broker_log_stops", "Failed writes and syncs, each of which stopped a log.",
+     &log_metrics::stops},
+    {"weir_broker_recovered_bytes", "Bytes that starts and reopenings had to walk.",
+     &log_metrics::recovered_bytes},
+    {"weir_broker_recovery_read_bytes", "Bytes that they read of open logs for that.",
+     &log_metrics::recovery_read_bytes},
+    {"weir_broker_walked_later_bytes",
+     "Bytes that starts left to the marks, and that were walked since.",
+     &log_metrics::walked_later_bytes},
+    {"weir_broker_damaged_batches", "Acknowledged batches that such a walk found damaged.",
+     &log_metrics::damaged_batches},
+    {"weir_broker_log_reopens", "Logs that took appends again after a stop.",
+     &log_metrics::reopens},
+    {"weir_broker_log_reopens_failed", "Tries to reopen a log that failed.",
+     &log_metrics::reopens_failed},
+    {"weir_broker_disk_read_bytes", "Bytes that fetches read from the device.",
+     &log_metrics::disk_read_bytes},
+    {"weir_broker_reads_ahead", "Reads of the device before anybody asked.",
+     &log_metrics::reads_ahead},
+    {"weir_broker_reads_ahead_dropped", "Of these, those that nobody came for.",
+     &log_metrics::reads_ahead_dropped},
+    {"weir_broker_index_loads", "Times that one was read.", &log_metrics::index_loads},
+    {"weir_broker_damaged_indexes", "Of these, those that were made anew.",
+     &log_metrics::damaged_indexes},
+    {"weir_broker_damaged_reads", "Reads that found damage.", &log_metrics::damaged_reads},
+};
+
+}  // namespace
+
 void broker::register_metrics() {
     const auto count = [this](const char* name, const char* help, const std::uint64_t& field) {
         _metrics.push_back(this_shard().metrics().counter({name, help}, &field));
@@ -316,10 +373,22 @@ void broker::register_metrics() {
     _times.register_metrics(_metrics);
     gauge("weir_broker_connections", "Open connections of clients.",
           [this] { return _server ? static_cast<double>(_server->open_connections()) : 0.0; });
-    const auto of_logs = [&gauge, this](const char* name, const char* help,
-                                        std::uint64_t log_metrics::* field) {
-        gauge(name, help, [this, field] { return static_cast<double>(sum_of_logs().*field); });
+    gauge("weir_broker_answer_bytes", "Bytes of fetched records on their way to clients.",
+          [this] { return static_cast<double>(_answers.used()); });
+    _request_budget.register_metrics("requests");
+    gauge("weir_broker_request_bytes", "Bytes of requests under way.",
+          [this] { return static_cast<double>(_request_budget.bytes_used()); });
+    register_store_metrics();
+}
+
+void broker::register_store_metrics() {
+    const auto gauge = [this](const char* name, const char* help, std::function<double()> read) {
+        _metrics.push_back(this_shard().metrics().gauge({name, help}, std::move(read)));
     };
+    for (const log_gauge& each : of_logs) {
+        gauge(each.name, each.help,
+              [this, field = each.field] { return static_cast<double>(sum_of_logs().*field); });
+    }
     gauge("weir_broker_partitions", "Partitions of this shard.",
           [this] { return _store ? static_cast<double>(_store->ready()) : 0.0; });
     gauge("weir_broker_logs_opening", "Partitions that are not served yet.",
@@ -329,62 +398,12 @@ void broker::register_metrics() {
           [this] { return _store ? static_cast<double>(_store->quarantined()) : 0.0; });
     gauge("weir_broker_logs_open", "Partitions with a file open to append to.",
           [this] { return _store ? static_cast<double>(_store->open_logs()) : 0.0; });
-    of_logs("weir_broker_log_rests", "Idle logs that were sealed and closed.", &log_metrics::rests);
-    of_logs("weir_broker_mark_syncs", "Times that the device was told what is acknowledged.",
-            &log_metrics::mark_syncs);
-    of_logs("weir_broker_damaged_marks",
-            "Marks of which what is acknowledged could not be told for sure.",
-            &log_metrics::damaged_marks);
-    of_logs("weir_broker_unsynced_mark_bytes", "Bytes acknowledged since it was told.",
-            &log_metrics::unsynced_mark_bytes);
-    of_logs("weir_broker_append_bytes", "Bytes appended.", &log_metrics::append_bytes);
-    of_logs("weir_broker_appends", "Batches appended.", &log_metrics::appends);
-    of_logs("weir_broker_commits", "Writes of data to the device.", &log_metrics::commits);
-    of_logs("weir_broker_commit_bytes", "Bytes of these writes.", &log_metrics::commit_bytes);
-    of_logs("weir_broker_tail_copies", "Copies of tail pages: see --tail-copy.",
-            &log_metrics::tail_copies);
-    of_logs("weir_broker_restored_tails", "Tail pages that a start wrote again from their copy.",
-            &log_metrics::restored_tails);
-    of_logs("weir_broker_waiting_bytes", "Bytes appended and not yet durable.",
-            &log_metrics::waiting_bytes);
-    of_logs("weir_broker_appends_refused", "Appends beyond the limit of waiting bytes.",
-            &log_metrics::appends_refused);
-    of_logs("weir_broker_log_stops", "Failed writes and syncs, each of which stopped a log.",
-            &log_metrics::stops);
-    of_logs("weir_broker_recovered_bytes", "Bytes that starts and reopenings had to walk.",
-            &log_metrics::recovered_bytes);
-    of_logs("weir_broker_recovery_read_bytes", "Bytes that they read of open logs for that.",
-            &log_metrics::recovery_read_bytes);
-    of_logs("weir_broker_walked_later_bytes",
-            "Bytes that starts left to the marks, and that were walked since.",
-            &log_metrics::walked_later_bytes);
-    of_logs("weir_broker_damaged_batches", "Acknowledged batches that such a walk found damaged.",
-            &log_metrics::damaged_batches);
-    of_logs("weir_broker_log_reopens", "Logs that took appends again after a stop.",
-            &log_metrics::reopens);
-    of_logs("weir_broker_log_reopens_failed", "Tries to reopen a log that failed.",
-            &log_metrics::reopens_failed);
     gauge("weir_broker_logs_stopped", "Logs that refuse appends until they are reopened.",
           [this] { return _store ? static_cast<double>(_store->stopped_logs()) : 0.0; });
-    of_logs("weir_broker_disk_read_bytes", "Bytes that fetches read from the device.",
-            &log_metrics::disk_read_bytes);
-    of_logs("weir_broker_reads_ahead", "Reads of the device before anybody asked.",
-            &log_metrics::reads_ahead);
-    of_logs("weir_broker_reads_ahead_dropped", "Of these, those that nobody came for.",
-            &log_metrics::reads_ahead_dropped);
     gauge("weir_broker_read_ahead_bytes", "Bytes read ahead that nobody has asked for yet.",
           [this] { return _store ? static_cast<double>(_store->read_ahead_bytes()) : 0.0; });
     gauge("weir_broker_index_bytes", "Indexes of sealed log files that are in memory.",
           [this] { return _store ? static_cast<double>(_store->index_bytes()) : 0.0; });
-    of_logs("weir_broker_index_loads", "Times that one was read.", &log_metrics::index_loads);
-    of_logs("weir_broker_damaged_indexes", "Of these, those that were made anew.",
-            &log_metrics::damaged_indexes);
-    of_logs("weir_broker_damaged_reads", "Reads that found damage.", &log_metrics::damaged_reads);
-    gauge("weir_broker_answer_bytes", "Bytes of fetched records on their way to clients.",
-          [this] { return static_cast<double>(_answers.used()); });
-    _request_budget.register_metrics("requests");
-    gauge("weir_broker_request_bytes", "Bytes of requests under way.",
-          [this] { return static_cast<double>(_request_budget.bytes_used()); });
 }
 
 }  // namespace weir::broker

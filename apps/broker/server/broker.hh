@@ -135,6 +135,7 @@ class broker {
     future<> make_topic(std::string topic, std::int32_t partitions);
     void hurry_readers() noexcept;
     void register_metrics();
+    void register_store_metrics();
     const log_metrics& sum_of_logs() const;
 
     const broker_options _options;

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include <weir/core/host.hh>
-#include <weir/core/loop.hh>
 
 namespace weir::broker {
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/server/fetch_parts.hh>
 
-#include <utility>
-
 #include <broker/server/broker.hh>
 
 #include <weir/core/coroutine.hh>

@@ -13,9 +13,9 @@
 #include <broker/server/route.hh>
 #include <broker/storage/off_reactor.hh>
 
+#include <weir/core/await_all.hh>
 #include <weir/core/coroutine.hh>
 #include <weir/core/probe.hh>
-#include <weir/core/when.hh>
 
 namespace weir::broker {
 

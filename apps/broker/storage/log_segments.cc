@@ -2,7 +2,6 @@
 #include <utility>
 
 #include <broker/storage/log.hh>
-#include <broker/storage/names.hh>
 #include <broker/storage/tail_copy.hh>
 
 #include <weir/core/assert.hh>

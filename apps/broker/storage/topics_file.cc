@@ -189,7 +189,7 @@ future<found_topics> find_topics(std::string directory, std::int32_t partitions_
         if (!which) {
             continue;
         }
-        const std::string path = directory + "/" + name;
+        const std::string path = fmt::format("{}/{}", directory, name);
         const kind holds = co_await look_into(path);
         const bool too_large = which->partition >= partitions_max;
         if (too_large && holds == kind::records) {
@@ -205,7 +205,8 @@ future<found_topics> find_topics(std::string directory, std::int32_t partitions_
     }
     std::int64_t sum = 0;
     for (const auto& [topic, partitions] : by_topic) {
-        const std::int32_t count = count_partitions(directory + "/" + topic, partitions);
+        const std::int32_t count =
+            count_partitions(fmt::format("{}/{}", directory, topic), partitions);
         sum += count;
         if (sum > listed_partitions_max) {
             throw error("adopt",

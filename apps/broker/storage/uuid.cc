@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <broker/storage/uuid.hh>
 
-#include <cstdint>
-
 #include <broker/protocol/wire.hh>
 
 #include <weir/core/shard.hh>
