@@ -30,7 +30,7 @@ std::string told(std::string_view input, std::size_t step, const http_options& l
                 at += std::min(step, input.size() - at);
                 break;
             case http_parser::progress::bad:
-                WEIR_ASSERT(outcome.status >= 400 && outcome.status <= 501);
+                WEIR_ASSERT(outcome.status >= 400 && outcome.status <= 505);
                 return all;
             case http_parser::progress::complete:
                 WEIR_ASSERT(outcome.consumed > 0 && outcome.consumed <= moved.size());
