@@ -230,7 +230,9 @@ future<segment_index> log::make_index(std::int64_t base_offset) {
                   .size = segment_of(base_offset)->size};
     if (auto loaded = co_await load_index(_directory, base_offset, found.size, _options)) {
         found.index = std::move(*loaded);
-        if (ends_well(found)) {
+        // Positions rise: with the last one all lie within the segment.
+        const auto last = found.index.last();
+        if (ends_well(found) && (!last || last->position < found.size)) {
             co_return std::move(found.index);
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Indexes of sealed segments: read when they are needed, within a budget, and made anew if spoilt.
-#include <functional>
+#include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -53,6 +54,16 @@ future<> check_read(log& from, std::int64_t offset) {
     const auto there = storage_test::records_in(found.chunks.front().bytes);
     CHECK(there.front().first == offset);
     CHECK(there.front().second == static_cast<std::uint64_t>(offset));
+}
+
+/// The first offset of the second segment.
+future<std::int64_t> first_of_second(const log& of) {
+    std::int64_t first = of.end_offset();
+    for (const std::string& name : co_await io::list_directory(directory)) {
+        const std::int64_t base = segment_of_file(name, log_suffix).value_or(0);
+        first = base > 0 ? std::min(first, base) : first;
+    }
+    co_return first;
 }
 
 /// Spoils an entry in the middle of a segment's .index file: its last one is as it was.
@@ -110,6 +121,24 @@ TEST_SUITE("broker/storage/index memory") {
             co_await check_read(*log.of, 51);
             CHECK(log.of->metrics().index_loads == 1);
             CHECK(log.of->metrics().damaged_indexes == 0);
+            co_await log.of->close();
+        });
+    }
+
+    TEST_CASE("an index that became spoilt after the start leads to no byte behind its segment") {
+        bed on(75);
+        on.run([&]() -> future<> {
+            indexed log(1 << 20);
+            co_await fill(log);
+            co_await log.of->close();
+            co_await log.open();
+            const std::string path = segment_path(directory, 0, index_suffix);
+            const auto bytes = co_await read_small_file(path, 1 << 20);
+            constexpr std::byte far[4] = {std::byte{0x7f}, std::byte{0xff}, std::byte{0xff},
+                                          std::byte{0xff}};
+            on.corrupt(path, bytes.size() - sizeof far, far);
+            co_await check_read(*log.of, (co_await first_of_second(*log.of)) - 1);
+            CHECK(log.of->metrics().damaged_indexes == 1);
             co_await log.of->close();
         });
     }
